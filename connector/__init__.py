@@ -1,0 +1,1 @@
+"""Keeps Milvus collections in step with sources."""

@@ -1,0 +1,1 @@
+"""Encoders: the only place where torch and the model libraries are imported."""

@@ -1,0 +1,1 @@
+"""Milvus: the only place where pymilvus is imported."""

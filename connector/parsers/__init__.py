@@ -1,0 +1,1 @@
+"""Parsers: a document's bytes in, rows with text out."""

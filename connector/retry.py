@@ -1,0 +1,62 @@
+"""Tries a network call again until it passes or the deadline is over; the only user of tenacity.
+
+Only `Transient` is retried: whether an error is transient is decided where foreign exceptions are translated, never here. Waits
+grow exponentially with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"), so that many clients do
+not come back at the same moment.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import tenacity
+
+from connector.errors import Transient
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How long to keep trying.
+
+    Attributes:
+        deadline: Seconds after which the last error is raised.
+        first: Upper bound of the first wait, in seconds.
+        longest: Upper bound of any wait, in seconds.
+    """
+
+    deadline: float = 300.0
+    first: float = 0.2
+    longest: float = 15.0
+
+
+def retry(call: Callable[[], T], policy: RetryPolicy, what: str) -> T:
+    """Calls `call` until it returns.
+
+    Args:
+        call: Idempotent: after an unknown outcome the same request is sent again.
+        policy: When to give up.
+        what: Names the call in the log.
+
+    Raises:
+        Transient: The last one, when the deadline is over.
+    """
+
+    def warn(state: tenacity.RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        message = error.message if isinstance(error, Transient) else ""
+        log.warning("%s failed, attempt %d, trying again: %s", what, state.attempt_number, message)
+
+    retrying = tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(Transient),
+        wait=tenacity.wait_random_exponential(multiplier=policy.first, max=policy.longest),
+        stop=tenacity.stop_after_delay(policy.deadline),
+        before_sleep=warn,
+        reraise=True,
+    )
+    return retrying(call)

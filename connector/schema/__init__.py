@@ -1,0 +1,73 @@
+"""Collections as code: declare a class, get a frozen specification.
+
+    from connector.schema import HNSW, Collection, Field, Vector, VectorField
+
+    class Notes(Collection):
+        id: str = Field(primary_key=True, generated=True)
+        text: str = Field(max_length=4000)
+        vector: Vector = VectorField(dim=384, encoder="transformers:sentence-transformers/all-MiniLM-L6-v2")
+"""
+
+from connector.schema.declare import (
+    Collection,
+    Field,
+    Float32,
+    Geometry,
+    Int8,
+    Int16,
+    Int32,
+    Timestamp,
+    Vector,
+    VectorField,
+    spec_of,
+)
+from connector.schema.indexes import (
+    AUTOINDEX,
+    BIN_FLAT,
+    BIN_IVF_FLAT,
+    BITMAP,
+    DISKANN,
+    FLAT,
+    HNSW,
+    INVERTED,
+    IVF_FLAT,
+    IVF_PQ,
+    IVF_SQ8,
+    SCANN,
+    SPARSE_INVERTED_INDEX,
+    STL_SORT,
+    TRIE,
+)
+from connector.schema.spec import CollectionSpec, FieldSpec, VectorFieldSpec
+
+__all__ = [
+    "AUTOINDEX",
+    "BIN_FLAT",
+    "BIN_IVF_FLAT",
+    "BITMAP",
+    "DISKANN",
+    "FLAT",
+    "HNSW",
+    "INVERTED",
+    "IVF_FLAT",
+    "IVF_PQ",
+    "IVF_SQ8",
+    "SCANN",
+    "SPARSE_INVERTED_INDEX",
+    "STL_SORT",
+    "TRIE",
+    "Collection",
+    "CollectionSpec",
+    "Field",
+    "FieldSpec",
+    "Float32",
+    "Geometry",
+    "Int8",
+    "Int16",
+    "Int32",
+    "Timestamp",
+    "Vector",
+    "VectorField",
+    "VectorFieldSpec",
+    "spec_of",
+]

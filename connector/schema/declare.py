@@ -1,0 +1,315 @@
+"""Turns a class body into a CollectionSpec, checking everything that can be known without a server.
+
+`Collection` is no pydantic model itself: a model reserves names such as `json`, `copy` and `schema`, and a user's column may be called
+just that. The class body is only read; the checked data is in `spec.py`.
+
+Python types become Milvus types by this table; anything else is refused:
+
+    bool BOOL · int INT64 · float DOUBLE · str VARCHAR · dict JSON · list[T] ARRAY of T
+    T | None: nullable T · Int8, Int16, Int32, Float32, Timestamp, Geometry: the Milvus type of that name
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import types
+import typing
+from typing import Annotated, Any, NoReturn, TypeAlias
+
+import pydantic
+
+from connector.errors import SchemaError
+from connector.registry import explain
+from connector.schema.indexes import DENSE, METRICS, ScalarIndex, VectorIndex, VectorKind, default_index
+from connector.schema.spec import LINEAGE, MAX_VARCHAR, CollectionSpec, Consistency, FieldSpec, VectorFieldSpec
+from connector.schema.values import convert
+
+Int8: TypeAlias = Annotated[int, "INT8"]
+Int16: TypeAlias = Annotated[int, "INT16"]
+Int32: TypeAlias = Annotated[int, "INT32"]
+Float32: TypeAlias = Annotated[float, "FLOAT"]
+Timestamp: TypeAlias = Annotated[str, "TIMESTAMPTZ"]
+Geometry: TypeAlias = Annotated[str, "GEOMETRY"]
+
+_PYTHON: dict[Any, str] = {bool: "BOOL", int: "INT64", float: "DOUBLE", str: "VARCHAR", dict: "JSON"}
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+_MAX_DIM = 32_768
+_MAX_CAPACITY = 4_096
+_KEY_LENGTH = 32
+_ABSENT: Any = object()
+
+
+class Vector:
+    """The type of a vector column, for annotations."""
+
+
+class _Declared(typing.NamedTuple):
+    """What Field() or VectorField() was called with, until the class is read."""
+
+    vector: bool
+    given: dict[str, Any]
+
+
+def Field(  # noqa: N802 - reads as a declaration, as in pydantic
+    *,
+    primary_key: bool = False,
+    generated: bool = False,
+    partition_key: bool = False,
+    default: Any = _ABSENT,
+    max_length: int | None = None,
+    max_capacity: int | None = None,
+    index: ScalarIndex | None = None,
+) -> Any:
+    """Declares a scalar column; see `spec.FieldSpec` for the meaning of each argument.
+
+    `max_length` counts UTF-8 bytes and is 65,535 when left out, 32 for a generated key. `generated=True` derives the key from
+    namespace, document key and ordinal.
+    """
+    given = {
+        "primary_key": primary_key,
+        "generated": generated,
+        "partition_key": partition_key,
+        "max_length": max_length,
+        "max_capacity": max_capacity,
+        "index": index,
+    }
+    return _Declared(vector=False, given=given if default is _ABSENT else {**given, "default": default})
+
+
+def VectorField(  # noqa: N802 - reads as a declaration, as in pydantic
+    *,
+    dim: int | None = None,
+    encoder: str | None = None,
+    source: str | None = None,
+    metric: str | None = None,
+    index: VectorIndex | None = None,
+    dtype: VectorKind = "float32",
+    layer: str | None = None,
+    pooling: str | None = None,
+    normalize: bool | None = None,
+    truncate_dim: int | None = None,
+    **options: Any,
+) -> Any:
+    """Declares a vector column; see `spec.VectorFieldSpec`. Further keyword arguments go to the encoder (prompts, for one)."""
+    given = {
+        "dim": dim,
+        "encoder": encoder,
+        "source": source,
+        "metric": metric,
+        "index": index,
+        "dtype": dtype,
+        "layer": layer,
+        "pooling": pooling,
+        "normalize": normalize,
+        "truncate_dim": truncate_dim,
+        "options": options,
+    }
+    return _Declared(vector=True, given=given)
+
+
+class Collection:
+    """Base of every declared collection: annotate columns, give options as class keywords.
+
+    `class Docs(Collection, name="docs", dynamic=False, shards=1, consistency="Strong")`. The name is the class name in lower
+    case when left out. A class without columns of its own or with `abstract=True` is a mixin. `spec_of(Docs)` gives the
+    specification.
+    """
+
+    def __init_subclass__(
+        cls,
+        *,
+        name: str | None = None,
+        abstract: bool = False,
+        dynamic: bool = False,
+        shards: int = 1,
+        partitions: int | None = None,
+        consistency: Consistency = "Strong",
+        properties: dict[str, str] | None = None,
+    ) -> None:
+        """Reads the class body."""
+        super().__init_subclass__()
+        if abstract:
+            return
+        options = {
+            "name": cls.__name__.lower() if name is None else name,
+            "dynamic": dynamic,
+            "shards": shards,
+            "partitions": partitions,
+            "consistency": consistency,
+            "properties": properties or {},
+        }
+        cls.__connector_spec__ = _Reader(cls).read(options)  # type: ignore[attr-defined]  # dunder: never in a column's way
+
+
+def spec_of(collection: type[Collection] | CollectionSpec) -> CollectionSpec:
+    """The specification of a declared collection.
+
+    Raises:
+        SchemaError: It is a mixin, or no collection at all.
+    """
+    if isinstance(collection, CollectionSpec):
+        return collection
+    spec = collection.__dict__.get("__connector_spec__") if isinstance(collection, type) else None
+    if not isinstance(spec, CollectionSpec):
+        raise SchemaError(f"{collection!r} is no collection", hint="pass a class that inherits from connector.schema.Collection")
+    return spec
+
+
+class _Reader:
+    """Reads one class; every message begins with its file and name."""
+
+    def __init__(self, cls: type) -> None:
+        self.cls = cls
+        module = sys.modules.get(cls.__module__)
+        self.where = f"{getattr(module, '__file__', None) or cls.__module__}: {cls.__name__}"
+
+    def fail(self, message: str, hint: str) -> NoReturn:
+        raise SchemaError(f"{self.where}{message}", hint=hint)
+
+    def read(self, options: dict[str, Any]) -> CollectionSpec:
+        if not _NAME.fullmatch(options["name"]) or "__g" in options["name"]:
+            self.fail(f": `{options['name']}` cannot name a collection", 'use letters, digits and "_", and no "__g"')
+        try:
+            hints = typing.get_type_hints(self.cls, include_extras=True)
+        except NameError as error:
+            self.fail(f": {error}", "import the type at the top of the file")
+        scalars: list[FieldSpec] = []
+        vectors: list[VectorFieldSpec] = []
+        for name, hint in hints.items():
+            if typing.get_origin(hint) is typing.ClassVar:
+                continue
+            declared = self._declared(name)
+            if declared.vector or hint is Vector:
+                vectors.append(self._vector(name, declared))
+            else:
+                scalars.append(self._scalar(name, hint, declared.given))
+        return self._collection(options, scalars, vectors)
+
+    def _declared(self, name: str) -> _Declared:
+        if not _NAME.fullmatch(name):
+            self.fail(f".{name}: not a Milvus field name", 'use letters, digits and "_", at most 255')
+        if name.startswith("connector_"):
+            self.fail(f".{name}: names that begin with `connector_` are reserved for lineage", "choose another name")
+        value = next((base.__dict__[name] for base in self.cls.__mro__ if name in base.__dict__), _ABSENT)
+        if isinstance(value, _Declared):
+            return value
+        return _Declared(vector=False, given={} if value is _ABSENT else {"default": value})
+
+    def _scalar(self, name: str, hint: Any, given: dict[str, Any]) -> FieldSpec:
+        hint, nullable = _optional(hint)
+        kind, element = self._type(name, hint)
+        given = {**given, "nullable": nullable}
+        text = "VARCHAR" in (kind, element)
+        if given.get("generated"):
+            if not (given.get("primary_key") and kind == "VARCHAR"):
+                self.fail(f".{name}: only a `str` primary key can be generated", "write Field(primary_key=True, generated=True)")
+            given["max_length"] = _KEY_LENGTH
+        if not text and given.get("max_length") is not None:
+            self.fail(f".{name}: max_length is for `str`, this is {kind}", "remove max_length")
+        if text and given.get("max_length") is None:
+            given["max_length"] = MAX_VARCHAR
+        if kind == "ARRAY":
+            given["max_capacity"] = given.get("max_capacity") or _MAX_CAPACITY
+        spec = self._build(FieldSpec, name, {"name": name, "type": kind, "element": element, **given})
+        self._check_scalar(spec)
+        return spec
+
+    def _check_scalar(self, spec: FieldSpec) -> None:
+        place = f".{spec.name}"
+        if spec.max_length is not None and not 1 <= spec.max_length <= MAX_VARCHAR:
+            self.fail(f"{place}: max_length {spec.max_length} is not within 1 to {MAX_VARCHAR} bytes", "correct max_length")
+        if spec.max_capacity is not None and not (spec.type == "ARRAY" and 1 <= spec.max_capacity <= _MAX_CAPACITY):
+            self.fail(f"{place}: max_capacity {spec.max_capacity} does not fit", f"it is for list[...], 1 to {_MAX_CAPACITY}")
+        if (spec.primary_key or spec.partition_key) and (spec.type not in {"VARCHAR", "INT64"} or spec.nullable):
+            self.fail(f"{place}: a key must be `str` or `int` and never None, this is {spec.type}", "change its type")
+        if spec.index is not None and spec.type not in spec.index.scalars:
+            self.fail(f"{place}: index {spec.index.type} does not fit {spec.type}", f"it indexes {', '.join(sorted(spec.index.scalars))}")
+        if spec.default is not None:
+            try:
+                convert(spec, spec.default)
+            except ValueError as error:
+                self.fail(f"{place}: the default does not fit: {error}", "correct the default or the type")
+
+    def _type(self, name: str, hint: Any) -> tuple[str, str | None]:
+        if typing.get_origin(hint) is Annotated and isinstance(hint.__metadata__[0], str):
+            return hint.__metadata__[0], None
+        if typing.get_origin(hint) is list:
+            element, _ = self._type(name, typing.get_args(hint)[0])
+            if element in {"JSON", "ARRAY", "TIMESTAMPTZ", "GEOMETRY"}:
+                self.fail(f".{name}: a list of {element} is not a Milvus type", "use list[str], list[int], list[float] or list[bool]")
+            return "ARRAY", element
+        kind = _PYTHON.get(typing.get_origin(hint) or hint)
+        if kind is None:
+            shown = getattr(hint, "__name__", str(hint))
+            self.fail(f".{name}: no Milvus type for `{shown}`", "use bool, int, float, str, dict, list[T], Vector, or a type of connector.schema")
+        return kind, None
+
+    def _vector(self, name: str, declared: _Declared) -> VectorFieldSpec:
+        if not declared.vector:
+            self.fail(f".{name}: a Vector needs its declaration", "write VectorField(dim=..., encoder=...)")
+        given = dict(declared.given)
+        kind: VectorKind = given["dtype"]
+        if kind not in METRICS:
+            self.fail(f".{name}: unknown dtype `{kind}`", f"valid: {', '.join(METRICS)}")
+        given["metric"] = given["metric"] or METRICS[kind][0]
+        given["index"] = given["index"] or default_index(kind)
+        spec = self._build(VectorFieldSpec, name, {"name": name, **given})
+        self._check_vector(spec)
+        return spec
+
+    def _check_vector(self, spec: VectorFieldSpec) -> None:
+        place = f".{spec.name}"
+        if spec.metric not in METRICS[spec.dtype]:
+            self.fail(f"{place}: metric {spec.metric} does not fit {spec.dtype} vectors", f"valid: {', '.join(METRICS[spec.dtype])}")
+        if spec.dtype not in spec.index.kinds:
+            self.fail(f"{place}: index {spec.index.type} does not fit {spec.dtype} vectors", f"it indexes {', '.join(sorted(spec.index.kinds))}")
+        if (spec.dim is None) != (spec.dtype == "sparse"):
+            self.fail(f"{place}: dim is {spec.dim}", "give dim=..., the numbers of one vector; only sparse vectors have none")
+        if spec.dim is not None and not 1 <= spec.dim <= _MAX_DIM:
+            self.fail(f"{place}: dim {spec.dim} is not within 1 to {_MAX_DIM}", "correct dim")
+        if spec.dtype == "binary" and spec.dim is not None and spec.dim % 8:
+            self.fail(f"{place}: a binary dim must be a multiple of 8, this is {spec.dim}", "correct dim")
+        m = spec.index.params.get("m")
+        if m and spec.dtype in DENSE and spec.dim is not None and spec.dim % m:
+            self.fail(f"{place}: IVF_PQ m={m} does not divide dim {spec.dim}", "choose an m that divides dim")
+        if spec.encoder is not None and ":" not in spec.encoder:
+            self.fail(f"{place}: encoder `{spec.encoder}` names no kind", "write kind:model, such as transformers:org/name")
+        if spec.encoder is None and spec.source is None:
+            self.fail(f"{place}: neither an encoder nor a source column", "write encoder=... or source=..., the column that holds vectors")
+
+    def _build(self, model: Any, name: str, values: dict[str, Any]) -> Any:
+        try:
+            return model(**values)
+        except pydantic.ValidationError as error:
+            self.fail(f".{name}: {explain(error)}", "correct the declaration")
+
+    def _collection(self, options: dict[str, Any], scalars: list[FieldSpec], vectors: list[VectorFieldSpec]) -> CollectionSpec:
+        keys = [field.name for field in scalars if field.primary_key]
+        if len(keys) != 1:
+            self.fail(f": {len(keys)} primary keys", "declare one: id: str = Field(primary_key=True, generated=True)")
+        if sum(field.partition_key for field in scalars) > 1:
+            self.fail(": more than one partition key", "keep one")
+        if not vectors:
+            self.fail(": no vector field", "declare one: vector: Vector = VectorField(dim=..., encoder=...)")
+        description = (self.cls.__doc__ or "").strip().split("\n")[0]
+        values = {**options, "fields": (*scalars, *lineage_fields()), "vectors": tuple(vectors), "description": description, "where": self.where}
+        spec: CollectionSpec = self._build(CollectionSpec, "", values)
+        return spec
+
+
+def lineage_fields() -> tuple[FieldSpec, ...]:
+    """The columns that tie a row to its document: namespace, document key, and content.
+
+    `connector_content` is `content hash . fingerprint . rows of the document` (see `rows.lineage`), 66 bytes at most.
+    """
+    lengths = zip(LINEAGE, (255, 4096, 80), strict=True)
+    return tuple(FieldSpec(name=name, type="VARCHAR", max_length=length) for name, length in lengths)
+
+
+def _optional(hint: Any) -> tuple[Any, bool]:
+    if typing.get_origin(hint) in {typing.Union, types.UnionType}:
+        rest = [part for part in typing.get_args(hint) if part is not type(None)]
+        if len(rest) == 1:
+            return rest[0], True
+    return hint, False

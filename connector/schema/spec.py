@@ -1,0 +1,159 @@
+"""A collection as plain frozen data: what the rest of the system reads, compares and stamps.
+
+`declare.py` makes these from classes; nothing here knows how a collection was written down.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, SerializeAsAny
+
+from connector.schema.indexes import ScalarIndex, VectorIndex, VectorKind
+
+ScalarType: TypeAlias = Literal[
+    "BOOL", "INT8", "INT16", "INT32", "INT64", "FLOAT", "DOUBLE", "VARCHAR", "JSON", "ARRAY", "TIMESTAMPTZ", "GEOMETRY"
+]
+Consistency: TypeAlias = Literal["Strong", "Bounded", "Session", "Eventually"]
+
+LINEAGE = ("connector_namespace", "connector_key", "connector_content")
+"""Fields that every row carries, so that a lost ledger can be rebuilt from the collection (see `rows.py`)."""
+
+MAX_VARCHAR = 65_535
+"""Most bytes of a VARCHAR, by Milvus's limits page."""
+
+
+class FieldSpec(BaseModel):
+    """One scalar column.
+
+    Attributes:
+        name: As in Milvus.
+        type: The Milvus type.
+        primary_key: This is the key.
+        generated: The key is derived from the document (`record.generated_key`).
+        partition_key: Rows are routed by this value.
+        nullable: None is a value.
+        default: Filled in where a row has none; None: no default.
+        max_length: VARCHAR, or VARCHAR elements: most UTF-8 **bytes**.
+        element: ARRAY: type of its elements.
+        max_capacity: ARRAY: most elements.
+        index: Scalar index, if any.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    type: ScalarType
+    primary_key: bool = False
+    generated: bool = False
+    partition_key: bool = False
+    nullable: bool = False
+    default: Any = None
+    max_length: int | None = None
+    element: ScalarType | None = None
+    max_capacity: int | None = None
+    index: SerializeAsAny[ScalarIndex] | None = None
+
+
+class VectorFieldSpec(BaseModel):
+    """One vector column and what fills it.
+
+    Attributes:
+        name: As in Milvus.
+        dtype: Type of the stored numbers; `sparse` for a sparse vector.
+        dim: Numbers a vector; bits for `binary`; None for `sparse`.
+        metric: Metric type.
+        index: Vector index.
+        encoder: `kind:model[@revision]`; None: vectors come ready-made from the source column.
+        source: The row's field that is encoded, or that holds the vector; None: what the encoder reads ("text", "image").
+        layer: See `interfaces.Head`; None: the model's own.
+        pooling: Likewise.
+        normalize: Likewise.
+        truncate_dim: Likewise.
+        options: Further keyword arguments of the encoder, such as prompts.
+        nullable: None is a value.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    dtype: VectorKind = "float32"
+    dim: int | None
+    metric: str
+    index: SerializeAsAny[VectorIndex]
+    encoder: str | None = None
+    source: str | None = None
+    layer: str | None = None
+    pooling: str | None = None
+    normalize: bool | None = None
+    truncate_dim: int | None = None
+    options: dict[str, Any] = {}
+    nullable: bool = False
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one stored vector; an estimate for `sparse`."""
+        if self.dim is None:
+            return 1024
+        return {"float32": 4 * self.dim, "int8": self.dim, "binary": self.dim // 8}.get(self.dtype, 2 * self.dim)
+
+
+class CollectionSpec(BaseModel):
+    """A whole collection.
+
+    Attributes:
+        name: Of the alias; the physical collection is `name__g1` and so on.
+        description: From the class docstring.
+        fields: Scalar columns in declared order, lineage fields last.
+        vectors: Vector columns in declared order.
+        dynamic: Whether Milvus takes undeclared fields.
+        shards: Number of shards.
+        partitions: Number of physical partitions of a partition key; None: the server's default.
+        consistency: Consistency level of the collection.
+        properties: Further collection properties (TTL, mmap), as Milvus names them.
+        where: File and class, for messages; not part of the specification.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    description: str = ""
+    fields: tuple[FieldSpec, ...]
+    vectors: tuple[VectorFieldSpec, ...]
+    dynamic: bool = False
+    shards: int = 1
+    partitions: int | None = None
+    consistency: Consistency = "Strong"
+    properties: dict[str, str] = {}
+    where: str = ""
+
+    @property
+    def primary(self) -> FieldSpec:
+        """The primary key."""
+        return next(field for field in self.fields if field.primary_key)
+
+    @property
+    def columns(self) -> tuple[FieldSpec, ...]:
+        """Scalar columns that a row must bring: all but a generated key and lineage."""
+        return tuple(field for field in self.fields if not field.generated and field.name not in LINEAGE)
+
+    def normalised(self) -> dict[str, Any]:
+        """What the stamp holds and `plan` compares: JSON values, without descriptions, paths and encoder sources.
+
+        The encoder reference and its head are left out, because the encoder *identity* stands beside the
+        specification in the stamp: the same model from another path is the same collection.
+        """
+        scalars = [field.model_dump(exclude={"index"}, exclude_defaults=True) for field in self.fields]
+        vectors = [{"name": v.name, "dtype": v.dtype, "dim": v.dim, "metric": v.metric, "nullable": v.nullable} for v in self.vectors]
+        indexes = {f.name: {"type": f.index.type, **f.index.params} for f in (*self.fields, *self.vectors) if f.index is not None}
+        return {
+            "name": self.name,
+            "fields": scalars,
+            "vectors": vectors,
+            "indexes": indexes,
+            "dynamic": self.dynamic,
+            "shards": self.shards,
+            "partitions": self.partitions,
+            "consistency": self.consistency,
+            "properties": self.properties,
+        }

@@ -1,0 +1,1 @@
+"""Source readers: list documents, open them when asked."""

@@ -1,0 +1,1 @@
+"""Splitters: one text in, the offsets of its passages out."""
