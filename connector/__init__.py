@@ -1,1 +1,49 @@
-"""Keeps Milvus collections in step with sources."""
+"""Keeps Milvus vector collections in step with your data.
+
+    import connector
+
+    report = connector.run(rows, into=Products, milvus="./shop.db")        # any iterable of dicts, a source, or a job
+    hits = connector.search(Products, "red shoe", milvus="./shop.db")      # the same encoder, checked
+    vectors = connector.encoder("transformers:org/model").encode(["words"])
+
+Importing this loads neither torch nor pymilvus; they come with the first call that needs them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from connector.errors import ConnectorError
+    from connector.job import Job
+    from connector.pipeline import Options
+    from connector.report import RunReport
+    from connector.sdk import encoder, run, search, source
+    from connector.searching import Hit, Key
+
+__all__ = ["ConnectorError", "Hit", "Job", "Key", "Options", "RunReport", "encoder", "run", "search", "source"]
+
+_HOME = {
+    "ConnectorError": "errors",
+    "Hit": "searching",
+    "Job": "job",
+    "Key": "searching",
+    "Options": "pipeline",
+    "RunReport": "report",
+    "encoder": "sdk",
+    "run": "sdk",
+    "search": "sdk",
+    "source": "sdk",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"connector.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

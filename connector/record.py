@@ -111,6 +111,31 @@ class Reject:
     retry: bool = False
 
 
+Status: TypeAlias = Literal["writing", "done", "partial", "empty", "rejected"]
+"""What the ledger knows of a document. `writing`: an intent without its completion, so it is read again whatever its version."""
+
+
+@dataclass(slots=True, frozen=True)
+class Known:
+    """The ledger's entry for one document.
+
+    Attributes:
+        status: How its last visit ended.
+        version: The listing's version then; None forces a read.
+        content: Its content hash then.
+        fingerprint: Of the stations that made its rows.
+        rows: How many rows it has in the collection.
+        max_rows: No row of it has an ordinal at or above this.
+    """
+
+    status: Status
+    version: str | None
+    content: str | None
+    fingerprint: str
+    rows: int
+    max_rows: int
+
+
 Outcome: TypeAlias = Literal["written", "unchanged", "empty", "rejected", "removed"]
 """How a document's visit ends. `written` with rejects is a partial document."""
 
@@ -122,7 +147,9 @@ class Visit:
     Attributes:
         document: As listed; for a removal a document that cannot be opened.
         partition: The source partition it came from.
+        known: What the ledger knew of it when it was listed.
         removed: The source said that it is gone.
+        repeated: Its key stood in this listing before, so its ledger entry belongs to the first one.
         content: Hex content hash, set by READ.
         rows: What PARSE and SPLIT made of it, in order; taken out again by WINDOW.
         total: How many rows it has in this version.
@@ -133,7 +160,9 @@ class Visit:
 
     document: Document
     partition: str = ""
+    known: Known | None = None
     removed: bool = False
+    repeated: bool = False
     content: str | None = None
     rows: list[Row] = field(default_factory=list)
     total: int = 0

@@ -1,0 +1,49 @@
+# Both `make demo` and `make test` set up what they need: a virtual environment in .venv, the package and its extras.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help demo test lint bench faults clean
+help:  ## show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+# pip, not uv: it takes a torch that is already on disk, and a CPU build where an index offers one.
+$(VENV)/.demo: pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing connector and the demo model into $(VENV) (torch is large: the first time takes minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml $(VENV)/.demo
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,dev]'
+	@touch $@
+
+demo: $(VENV)/.demo  ## run the main job on the READMEs of the installed packages, search it, run it again
+	@$(MAKE) --no-print-directory _demo SITE_PACKAGES=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+
+.PHONY: _demo
+_demo: export SITE_PACKAGES := $(SITE_PACKAGES)
+_demo:
+	$(BIN)/connector run docker/jobs/readmes.yaml
+	$(BIN)/connector search docker/jobs/readmes.yaml "retry a function when it fails" --limit 3
+	$(BIN)/connector run docker/jobs/readmes.yaml
+
+test: $(VENV)/.dev  ## run the whole suite
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(VENV)/.dev  ## ruff and mypy strict
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+faults: $(VENV)/.dev  ## the long kill tests, with a table
+	$(BIN)/python -m pytest tests/faults -m "faults or not faults" -s
+
+$(VENV)/.bench: $(VENV)/.dev
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
+	@touch $@
+
+bench: $(VENV)/.bench  ## passages a second against sentence-transformers and a plain pymilvus loop
+	$(BIN)/python tests/bench/text.py
+
+clean:  ## remove the environment and local state
+	rm -rf $(VENV) .connector

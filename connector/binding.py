@@ -1,0 +1,90 @@
+"""Binds vector fields to encoders, and refuses what does not fit before anything is encoded or written.
+
+Fields that name the same encoder with the same options share one object, therefore one set of weights and one forward pass.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from connector import registry
+from connector.errors import ConfigError, SchemaError
+from connector.interfaces import Encoder, Head
+from connector.schema.spec import CollectionSpec, VectorFieldSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One vector field and what fills it.
+
+    Attributes:
+        field: The field.
+        encoder: Its encoder.
+        head: What the field takes from it, with the model's defaults filled in.
+        source: The row's field that is encoded.
+    """
+
+    field: VectorFieldSpec
+    encoder: Encoder
+    head: Head
+    source: str
+
+
+def head_of(field: VectorFieldSpec) -> Head:
+    """The head that a field asks for, before the model's defaults."""
+    return Head(field.layer, field.pooling, field.normalize, field.truncate_dim, field.dtype)
+
+
+def make_encoder(field: VectorFieldSpec) -> Encoder:
+    """Builds the encoder that a field names as `kind:model`; the rest after the colon is the kind's own to read.
+
+    Raises:
+        ConfigError: The reference is no `kind:model`, there is no such kind, or the encoder refuses its options.
+    """
+    kind, colon, model = (field.encoder or "").partition(":")
+    if not colon or not kind or not model:
+        raise ConfigError(f"{field.name}: encoder `{field.encoder}` is not `kind:model`", hint=f"kinds: {', '.join(registry.names('encoders'))}")
+    if "model" in field.options:
+        raise ConfigError(f"{field.name}: the option `model` stands in the encoder's name already", hint="remove the option")
+    encoder: Encoder = registry.create("encoders", kind, {"model": model, **field.options}, where=f"encoder of {field.name}")
+    return encoder
+
+
+def bind(spec: CollectionSpec, make: Callable[[VectorFieldSpec], Encoder] = make_encoder, *, where: str = "") -> list[Binding]:
+    """The bindings of a collection's encoded fields, in declared order. Fields with ready-made vectors are left out.
+
+    Args:
+        spec: The collection.
+        make: Builds an encoder; called once for all fields with the same reference and options.
+        where: File and class, for messages; default: as the specification says.
+
+    Raises:
+        SchemaError: An encoder gives another dimension or kind of vector than the field declares.
+        ConfigError: An encoder cannot be built, or has no such head.
+    """
+    encoders: dict[str, Encoder] = {}
+    bindings = []
+    for field in spec.vectors:
+        if field.encoder is None:
+            continue
+        reference = json.dumps([field.encoder, field.options], sort_keys=True, default=repr)
+        if reference not in encoders:
+            encoders[reference] = make(field)
+        encoder = encoders[reference]
+        head = encoder.resolve(head_of(field))
+        _check(field, encoder, head, f"{where or spec.where or spec.name}.{field.name}")
+        bindings.append(Binding(field, encoder, head, field.source or ("text" if "text" in encoder.inputs else "image")))
+    return bindings
+
+
+def _check(field: VectorFieldSpec, encoder: Encoder, head: Head, name: str) -> None:
+    given = encoder.spec(head)
+    wanted = "sparse" if field.dtype == "sparse" else "dense"
+    if given.kind == "ragged":
+        raise SchemaError(f"{name} holds one vector, encoder {field.encoder} with pooling none gives one a token", hint="set pooling, such as mean")
+    if given.kind != wanted:
+        raise SchemaError(f"{name} wants {wanted} vectors, encoder {field.encoder} gives {given.kind} ones", hint="correct dtype or encoder")
+    if given.dim != field.dim:
+        raise SchemaError(f"{name} wants dim {field.dim}, encoder {field.encoder} gives {given.dim}.", hint=f"set dim={given.dim}")

@@ -1,0 +1,145 @@
+"""Text encoders of the `transformers` library: what they give is known from JSON files, their weights are loaded by `open`.
+
+Pooling, normalisation, length and prompts follow the model's own folder, so that vectors agree with sentence-transformers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, get_args
+
+from connector.encoders.describe import POOLINGS, describe
+from connector.encoders.locate import locate, with_weights
+from connector.encoders.tokens import TextPreparer, load_tokenizer
+from connector.encoders.weights import check_loadable, check_weights, file_hash, weights_hash
+from connector.errors import ConfigError, nearest
+from connector.interfaces import DeviceSpec, Head, Model, ModelIdentity, Prepared, Role, TextLimits, VectorSpec
+
+_DTYPES = ("float32", "float16", "bfloat16")
+
+
+class TransformersEncoder:
+    """Text to vectors, by a model of the Hugging Face Hub, of a folder or of an installed package.
+
+    Args:
+        model: `org/name`, `org/name@revision`, a folder, or `package://import_name/sub/folder`.
+        revision: Commit, tag or branch of a hub model.
+        max_tokens: Most tokens of one input, special tokens and prompt included; default: what the model states.
+        document_prompt: Put before every text that is stored; default: what the model states, "" for none.
+        query_prompt: Put before every text that is searched for; default: what the model states, "" for none.
+
+    Raises:
+        ConfigError: There is no such model, a file of it is missing or broken, or it needs what this encoder does not do.
+    """
+
+    inputs = frozenset({"text"})
+
+    def __init__(
+        self,
+        model: str,
+        revision: str | None = None,
+        max_tokens: int | None = None,
+        document_prompt: str | None = None,
+        query_prompt: str | None = None,
+    ) -> None:
+        self._located = locate(model, revision)
+        self._about = about = describe(self._located.folder, self._located.name)
+        self._path = about.folder / "tokenizer.json"
+        self._max_tokens = self._length(max_tokens)
+        stated: dict[str, str | None] = {"document": document_prompt, "query": query_prompt}
+        self._prompts = {role: about.prompts.get(role, "") if prompt is None else prompt for role, prompt in stated.items()}
+        self.text: TextLimits | None = TextLimits(self._path, self._usable())
+        self.model = self._identity()
+
+    def _length(self, wanted: int | None) -> int:
+        most = self._about.positions
+        if wanted is not None and (wanted < 1 or (most is not None and wanted > most)):
+            raise ConfigError(f"max_tokens is {wanted}, but model {self._located.name} reads 1 to {most} tokens", hint=f"set max_tokens to at most {most}")
+        return self._about.max_tokens if wanted is None else wanted
+
+    def _usable(self) -> int:
+        """Tokens left for the user's text once special tokens and the longer prompt are taken off."""
+        tokenizer = load_tokenizer(self._path, lowercase=self._about.lowercase)
+        name, size = self._located.name, self._about.vocabulary
+        if size is not None and tokenizer.get_vocab_size() > size:
+            raise ConfigError(f"model {name}: the tokenizer has {tokenizer.get_vocab_size()} tokens, the model {size}", hint="download the model again")
+        if not self._about.prompt_pooled and any(self._prompts.values()):
+            raise ConfigError(f"model {name} leaves its prompt out of the pooling, which is not supported yet", hint="choose another model")
+        prompt = max(len(tokenizer.encode(prompt, add_special_tokens=False)) for prompt in self._prompts.values())
+        usable = self._max_tokens - prompt - tokenizer.num_special_tokens_to_add(is_pair=False)
+        if usable < 1:
+            raise ConfigError(f"model {name}: max_tokens {self._max_tokens} leaves no token for the text", hint="raise max_tokens or shorten the prompt")
+        return usable
+
+    def _identity(self) -> ModelIdentity:
+        located = self._located
+        preprocessing: dict[str, Any] = {"tokenizer": file_hash(self._path), "max_tokens": self._max_tokens, "prompts": dict(self._prompts)}
+        if self._about.lowercase:
+            preprocessing["lowercase"] = True
+        weights = "" if located.revision else weights_hash(check_weights(self._about.folder, located.name))
+        return ModelIdentity("transformers", located.name, located.revision, weights, preprocessing)
+
+    def resolve(self, head: Head) -> Head:
+        """The head with the model's defaults filled in.
+
+        Raises:
+            ConfigError: There is no such layer, pooling, dimension or type.
+        """
+        about = self._about
+        filled = replace(
+            head,
+            layer=head.layer or "last",
+            pooling=head.pooling or about.pooling,
+            normalize=about.normalize if head.normalize is None else head.normalize,
+            truncate_dim=about.truncate_dim if head.truncate_dim is None else head.truncate_dim,
+        )
+        if filled.truncate_dim == about.hidden_size:
+            filled = replace(filled, truncate_dim=None)
+        self._check(filled)
+        return filled
+
+    def _check(self, head: Head) -> None:
+        name, dim = self._located.name, head.truncate_dim
+        if head.layer != "last":
+            raise ConfigError(f"model {name}: layer `{head.layer}` is not supported yet", hint=nearest(str(head.layer), ["last"]))
+        if head.pooling not in POOLINGS:
+            raise ConfigError(f"model {name}: unknown pooling `{head.pooling}`", hint=nearest(str(head.pooling), POOLINGS))
+        if dim is not None and not 0 < dim <= self._about.hidden_size:
+            raise ConfigError(f"model {name}: truncate_dim is {dim}, wanted 1 to {self._about.hidden_size}", hint="correct truncate_dim")
+        if head.dtype not in _DTYPES:
+            raise ConfigError(f"model {name} gives no {head.dtype} vectors", hint=nearest(head.dtype, _DTYPES))
+
+    def spec(self, head: Head) -> VectorSpec:
+        """A dense vector of the model's width, or of `truncate_dim`; with pooling none, one such vector a token.
+
+        Raises:
+            ConfigError: As `resolve`.
+        """
+        head = self.resolve(head)
+        return VectorSpec("ragged" if head.pooling == "none" else "dense", head.truncate_dim or self._about.hidden_size, head.dtype)
+
+    def preparer(self, role: Role) -> Callable[[Any], Prepared]:
+        """Tokenises one text, after the role's prompt."""
+        if role not in get_args(Role):
+            raise ConfigError(f"unknown role `{role}`", hint=nearest(role, get_args(Role)))
+        return TextPreparer(self._path, self._max_tokens, self._prompts[role], self._about.lowercase)
+
+    @contextlib.contextmanager
+    def open(self, device: DeviceSpec) -> Iterator[Model]:
+        """Imports torch and loads the weights; leaving the context frees them.
+
+        Raises:
+            ConfigError: The device or precision is not there, or the weights are missing, pickled or not this model's.
+        """
+        root = with_weights(self._located)
+        folder = root / self._about.folder.relative_to(self._located.folder)
+        check_loadable(check_weights(folder, self._located.name), self._located.name, pickle=device.allow_pickle_weights)
+        from connector.encoders.text_model import load
+
+        model = load(folder, self._located.name, device, pad_id=self._about.pad_id)
+        try:
+            yield model
+        finally:
+            model.close()

@@ -1,0 +1,134 @@
+"""Finds the files that hold a model's weights and gives them a name that does not depend on where they are: their hash.
+
+Hashing reads every byte (about a second a gigabyte), so hashes are remembered by path, size and modification time in a small
+JSON file under the user's cache folder. A lost or broken cache costs a second reading, never a wrong answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from connector.errors import ConfigError
+
+_SAFE = "model.safetensors"
+_PICKLED = "pytorch_model.bin"
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The files that `from_pretrained` would read, sorted: safetensors if there are any, else pickled ones, else [].
+
+    Raises:
+        ConfigError: An index names a file that is not there.
+    """
+    for name in (_SAFE, _PICKLED):
+        index = folder / f"{name}.index.json"
+        if (folder / name).is_file():
+            return [folder / name]
+        if index.is_file():
+            return _shards(index)
+    return []
+
+
+def _shards(index: Path) -> list[Path]:
+    files = sorted({index.parent / shard for shard in read_json(index).get("weight_map", {}).values()})
+    missing = [file.name for file in files if not file.is_file()]
+    if missing or not files:
+        raise ConfigError(f"{index} names weights that are not there: {', '.join(missing[:3]) or 'none at all'}", hint="download the model again")
+    return files
+
+
+def check_weights(folder: Path, model: str) -> list[Path]:
+    """The weight files of a folder.
+
+    Raises:
+        ConfigError: There are none.
+    """
+    files = weight_files(folder)
+    if not files:
+        raise ConfigError(f"model {model}: no weights in folder {folder}, wanted {_SAFE}", hint="name the folder that save_pretrained wrote")
+    return files
+
+
+def check_loadable(files: list[Path], model: str, *, pickle: bool) -> None:
+    """Refuses pickled weights unless they are allowed.
+
+    Raises:
+        ConfigError: The weights are pickled and `pickle` is False.
+    """
+    pickled = [file.name for file in files if file.suffix != ".safetensors"]
+    if pickled and not pickle:
+        raise ConfigError(
+            f"model {model}: {pickled[0]} is pickled: unpickling can run code",
+            hint="convert the weights to safetensors, or, for files you trust, set allow_pickle_weights: true under encode",
+        )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        ConfigError: It cannot be read or holds no object.
+    """
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON ({type(error).__name__})", hint="download the model again") from None
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} holds a {type(value).__name__}, wanted a JSON object", hint="download the model again")
+    return value
+
+
+def file_hash(path: Path) -> str:
+    """Hash of a file's bytes: 32 hex digits (blake2b-128)."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+
+
+def weights_hash(files: list[Path]) -> str:
+    """Hash of a model's weights: 32 hex digits, from the name and the bytes of every file, wherever they are."""
+    digest = hashlib.blake2b(digest_size=16)
+    for file in files:
+        digest.update(f"{file.name}\0{_remembered(file)}\0".encode())
+    return digest.hexdigest()
+
+
+def cache_folder() -> Path:
+    """Where this program keeps what it can work out again: $CONNECTOR_CACHE, or the user's own cache folder."""
+    own = os.environ.get("CONNECTOR_CACHE")
+    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "connector"
+
+
+def _remembered(file: Path) -> str:
+    path = file.resolve()
+    stat = path.stat()
+    state = [stat.st_size, stat.st_mtime_ns]
+    cache = _load_cache()
+    entry = cache.get(str(path))
+    if isinstance(entry, list) and entry[:2] == state and isinstance(entry[-1], str):
+        return entry[-1]
+    digest = file_hash(path)
+    _save_cache({**_load_cache(), str(path): [*state, digest]})
+    return digest
+
+
+def _load_cache() -> dict[str, Any]:
+    try:
+        cache = json.loads((cache_folder() / "weights.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return cache if isinstance(cache, dict) else {}
+
+
+def _save_cache(cache: dict[str, Any]) -> None:
+    """Replaces the file in one step; a cache folder that cannot be written is no error."""
+    with contextlib.suppress(OSError):
+        cache_folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=cache_folder(), delete=False) as file:
+            json.dump(cache, file)
+        Path(file.name).replace(cache_folder() / "weights.json")

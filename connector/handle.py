@@ -1,0 +1,102 @@
+"""Encodes a list of inputs outside of a run: for search, for probes, and for people who only want vectors.
+
+It goes the same way as a run does: the same preparation, micro-batches and checks, so a query's vector is comparable with the stored ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from connector.binding import Binding
+from connector.errors import ConfigError, EncodeError, RowError
+from connector.interfaces import DeviceSpec, Encoder, Head, Prepared, Role
+from connector.microbatches import EncodingCounters, Replica, checked, empty, faults
+from connector.report import Stopwatch
+
+
+class EncoderHandle:
+    """An encoder, one head of it, and a device: inputs in, vectors out. The model is loaded at first use and stays until `close`.
+
+    Args:
+        encoder: The encoder.
+        head: What to take from it; default the model's own embedding.
+        device: Where and how to compute.
+    """
+
+    def __init__(self, encoder: Encoder, head: Head | None = None, device: DeviceSpec | None = None) -> None:
+        self.encoder = encoder
+        self.head = encoder.resolve(head or Head())
+        self.counters = EncodingCounters()
+        self._device = device or DeviceSpec()
+        self._replica: Replica | None = None
+        self._open = contextlib.ExitStack()
+
+    def encode(self, inputs: Sequence[Any], role: Role = "document") -> npt.NDArray[np.generic]:
+        """Vectors (n, dim) float32, row i for input i; an array of n objects where vectors have no fixed length.
+
+        Args:
+            inputs: Texts, or whatever else the encoder reads.
+            role: "document" for what is stored, "query" for what is searched for.
+
+        Raises:
+            RowError: An input cannot be encoded; the message names its place.
+            EncodeError: The model failed, or gave numbers that are not finite.
+        """
+        if isinstance(inputs, str | bytes):
+            raise ConfigError(f"encode() takes a list of inputs, not one {type(inputs).__name__}", hint="write encode([text])")
+        prepare = self.encoder.preparer(role)
+        items = [_prepared(prepare, place, value) for place, value in enumerate(inputs)]
+        spec, name = self.encoder.spec(self.head), f"{self.encoder.model.kind}:{self.encoder.model.model}"
+        vectors = empty(len(items), spec)
+        for places, outputs in self._running(name).run(items, [self.head]) if items else ():
+            if outputs is None:
+                raise EncodeError(f"input {places[0]} does not fit in memory even alone", hint="cut it, or use a larger machine")
+            output = checked(outputs[0], spec, len(places), name)
+            for index, reason in faults(output, "").items():
+                raise EncodeError(f"input {places[index]}: {reason}", hint="try precision fp32")
+            for index, place in enumerate(places):
+                vectors[place] = output[index]
+        return vectors
+
+    def _running(self, name: str) -> Replica:
+        if self._replica is None:
+            model = self._open.enter_context(self.encoder.open(self._device))
+            self._replica = Replica(model, name, self.counters, Stopwatch(), threading.Event())
+        return self._replica
+
+    def close(self) -> None:
+        """Frees the model; the next `encode` loads it again."""
+        self._replica = None
+        self._open.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def _prepared(prepare: Any, place: int, value: Any) -> Prepared:
+    try:
+        prepared: Prepared = prepare(value)
+    except RowError as error:
+        raise RowError(f"input {place}: {error.message}", hint=error.hint) from None
+    return prepared
+
+
+def encode_query(binding: Binding, inputs: Sequence[Any], device: DeviceSpec | None = None) -> npt.NDArray[np.generic]:
+    """Vectors of what is searched for in a bound field. Loads the model and frees it; keep an `EncoderHandle` for many searches.
+
+    Raises:
+        RowError: An input cannot be encoded.
+        EncodeError: The model failed.
+    """
+    with EncoderHandle(binding.encoder, binding.head, device) as handle:
+        return handle.encode(inputs, role="query")

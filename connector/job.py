@@ -1,0 +1,254 @@
+"""Reads a job file: YAML in, a checked Job out.
+
+The file is data, never code: `${env:NAME}`, `${env:NAME:-default}` and `${file:PATH}` are replaced inside strings after parsing, so a value can
+not inject YAML. Duplicate keys, YAML 1.1's surprising booleans and alias bombs are refused. Paths are relative to the working directory.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pydantic
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from connector.errors import ConfigError, nearest
+from connector.interfaces import DeviceSpec
+from connector.milvus.settings import MilvusSettings
+from connector.reading import MAX_DOCUMENT_BYTES
+from connector.registry import explain
+
+MAX_ALIASES = 50
+_REFERENCE = re.compile(r"\$\{(env|file):([^}:]+)(?::-([^}]*))?\}")
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+
+class SplitSettings(_Strict):
+    """How texts are cut.
+
+    Attributes:
+        by: A splitter's name, or "none".
+        size: Most tokens of a passage; default what the model reads, at most 256.
+        overlap: Tokens that a passage repeats of the one before it.
+    """
+
+    by: str = "tokens"
+    size: Annotated[int, Field(ge=1)] | None = None
+    overlap: Annotated[int, Field(ge=0)] = 0
+
+
+class RejectSettings(_Strict):
+    """How many rejects a run may have.
+
+    Attributes:
+        fail_over: A number of documents, or a share such as "1%" of those listed; more give exit code 3.
+    """
+
+    fail_over: int | str = 0
+
+    @pydantic.field_validator("fail_over")
+    @classmethod
+    def _share(cls, value: int | str) -> int | str:
+        if isinstance(value, str) and not _PERCENT.fullmatch(value):
+            msg = f"wanted a number or a share such as 1%, found {value!r}"
+            raise ValueError(msg)
+        return value
+
+    def allowed(self, listed: int) -> float:
+        """How many rejected documents pass, of this many listed."""
+        if isinstance(self.fail_over, int):
+            return self.fail_over
+        return float(self.fail_over.rstrip(" %")) / 100 * listed
+
+
+class SourceSettings(BaseModel):
+    """Where documents come from: `kind` and that source's own keys."""
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    kind: str
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keyword arguments of the source."""
+        return dict(self.__pydantic_extra__ or {})
+
+
+class Job(_Strict):
+    """One job, as its file says.
+
+    Attributes:
+        version: Of this format.
+        job: The job's name; names its state file.
+        namespace: Whose rows these are in the collection; default the job's name.
+        source: LIST and READ.
+        into: `schemas/file.py:Class`, or the class itself.
+        milvus: The connection.
+        encode: Device, precision and batch by vector field: the machine, not the meaning.
+        sync: append, upsert, or mirror.
+        rejects: How many are tolerated.
+        state: The ledger file; default `.connector/<job>.db`.
+        parse: A parser's name for every document; default by media type.
+        split: How texts are cut; default by tokens for parsed documents.
+        map: Schema field to offered field, where the names differ.
+        transform: `module:function`, or the function itself: a row in; a row, a list of rows, or None out.
+        max_document_bytes: Larger documents are rejected.
+        workers: Threads that read and parse; 0 runs every station serially.
+        where: The file, for messages.
+    """
+
+    version: Literal[1] = 1
+    job: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
+    namespace: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] | None = None
+    source: SourceSettings | Any
+    into: Any
+    milvus: MilvusSettings
+    encode: dict[str, DeviceSpec] = {}
+    sync: Literal["append", "upsert", "mirror"] = "upsert"
+    rejects: RejectSettings = RejectSettings()
+    state: Path | None = None
+    parse: str | None = None
+    split: SplitSettings | None = None
+    map: dict[str, str] = {}
+    transform: Any = None
+    max_document_bytes: Annotated[int, Field(ge=1)] = MAX_DOCUMENT_BYTES
+    workers: Annotated[int, Field(ge=0, le=64)] = 2
+    where: str = "job"
+
+    @property
+    def scope(self) -> str:
+        """The namespace in force."""
+        return self.namespace or self.job
+
+    @property
+    def state_path(self) -> Path:
+        """The ledger file in force."""
+        return self.state or Path(".connector") / f"{self.job}.db"
+
+    @classmethod
+    def from_yaml(cls, path: str | Path) -> Job:
+        """Reads and checks a job file.
+
+        Raises:
+            ConfigError: Names the file, the line where it can, and the nearest valid key.
+        """
+        return cls.check(load_yaml(Path(path)), str(path))
+
+    @classmethod
+    def check(cls, values: dict[str, Any], where: str) -> Job:
+        """Builds a job from plain values; unknown keys are named with the nearest valid one."""
+        _known_keys(cls, values, where)
+        if isinstance(values.get("source"), dict):
+            values = {**values, "source": _source(values["source"], where)}
+        try:
+            return cls(**values, where=where)
+        except pydantic.ValidationError as error:
+            raise ConfigError(f"{where}: {explain(error)}", hint="correct the key and run the same command again") from None
+
+
+def _source(values: dict[str, Any], where: str) -> SourceSettings:
+    if not isinstance(values.get("kind"), str):
+        raise ConfigError(f"{where}: `source` has no `kind`", hint="write source: {kind: files, root: ...}")
+    return SourceSettings(**values)
+
+
+def _known_keys(model: type[BaseModel], values: dict[str, Any], where: str) -> None:
+    valid = {name: field.annotation for name, field in model.model_fields.items() if name != "where"}
+    for name, value in values.items():
+        if name not in valid:
+            raise ConfigError(f"{where}: unknown key `{name}`", hint=nearest(str(name), valid))
+        inner = {"milvus": MilvusSettings, "split": SplitSettings, "rejects": RejectSettings}.get(name) if model is Job else None
+        if inner is not None and isinstance(value, dict):
+            _known_keys(inner, value, f"{where}: {name}")
+        elif name == "encode" and isinstance(value, dict):
+            _known_devices(value, where)
+
+
+def _known_devices(values: dict[str, Any], where: str) -> None:
+    valid = set(DeviceSpec.__dataclass_fields__)
+    for field, device in values.items():
+        for key in device if isinstance(device, dict) else ():
+            if key not in valid:
+                raise ConfigError(f"{where}: encode.{field}: unknown key `{key}`", hint=nearest(key, valid))
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """A YAML file as a dict, references replaced.
+
+    Raises:
+        ConfigError: It is missing, no YAML, has duplicate keys, or names an unset variable; with file and line.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}", hint="give the path of a job file") from None
+    loader = _Loader(text)
+    loader.name = str(path)
+    try:
+        values = loader.get_single_data()
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {_problem(error)}", hint="correct the file") from None
+    finally:
+        loader.dispose()
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path}: wanted keys and values, found {type(values).__name__}", hint="begin with `version: 1`")
+    return values
+
+
+def _problem(error: yaml.YAMLError) -> str:
+    mark = getattr(error, "problem_mark", None)
+    return f"line {mark.line + 1}: {getattr(error, 'problem', 'unreadable')}" if mark else str(error)
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with YAML 1.2 booleans, no duplicate keys, few aliases, and references in strings."""
+
+    aliases = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            self.aliases += 1
+            if self.aliases > MAX_ALIASES:
+                raise yaml.constructor.ConstructorError(None, None, f"more than {MAX_ALIASES} aliases", self.peek_event().start_mark)
+        return super().compose_node(parent, index)  # type: ignore[arg-type]  # the stubs forget that the root has no parent
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"the key `{key_node.value}` stands twice", key_node.start_mark)
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+    def string(self, node: yaml.ScalarNode) -> str:
+        """A string with its references replaced."""
+        place = f"{self.name}: line {node.start_mark.line + 1}"
+        return _REFERENCE.sub(lambda match: _resolve(match, place), self.construct_scalar(node))
+
+
+def _resolve(match: re.Match[str], place: str) -> str:
+    kind, name, default = match.groups()
+    if kind == "env":
+        value = os.environ.get(name, default)
+        if value is None:
+            raise ConfigError(f"{place}: the environment variable `{name}` is not set", hint=f"set it, or write ${{env:{name}:-default}}")
+        return value
+    try:
+        return Path(name).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{place}: {name}: {error.strerror}", hint="check the path in ${file:...}") from None
+
+
+_Loader.add_constructor("tag:yaml.org,2002:str", _Loader.string)
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"}]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))

@@ -1,0 +1,141 @@
+"""Runs prepared inputs through an open model in micro-batches: dearest first, as many as the model's budget allows.
+
+Sorting by cost puts inputs of a length together, so that little is spent on padding; a budget in tokens or pixels keeps a batch of long
+inputs as quick to handle as one of short inputs. A batch that does not fit in memory halves the budget and is done again.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from connector.errors import EncodeError, OutOfMemory
+from connector.interfaces import Head, Model, Output, Prepared, VectorSpec
+from connector.report import Stopwatch
+
+
+@dataclass(slots=True)
+class EncodingCounters:
+    """What encoding came to so far.
+
+    Attributes:
+        encoded: Inputs that went through a model; an input that fills several fields, or stands twice in a window, counts once.
+        forwards: Calls of `Model.forward` that came back.
+        truncated: Inputs longer than the model reads.
+        halvings: Batches that did not fit in memory.
+        cost: Sum of what the inputs cost.
+        padded: Sum of what the micro-batches cost, padding included.
+        startup_s: Seconds spent on loading models.
+    """
+
+    encoded: int = 0
+    forwards: int = 0
+    truncated: int = 0
+    halvings: int = 0
+    cost: int = 0
+    padded: int = 0
+    startup_s: float = 0.0
+
+    @property
+    def padding(self) -> float:
+        """Share of the computed tokens or pixels that was padding, 0 to 1."""
+        return 1.0 - self.cost / self.padded if self.padded else 0.0
+
+
+@dataclass(slots=True)
+class Replica:
+    """An open model and how much it takes at a time.
+
+    Attributes:
+        model: The model.
+        name: For messages.
+        counters: Added to by every run.
+        stopwatch: Times the forward passes, as `encode`.
+        stop: Ends a run between two micro-batches.
+        budget: Cost of a micro-batch; starts as the model's, shrinks when memory runs out.
+    """
+
+    model: Model
+    name: str
+    counters: EncodingCounters
+    stopwatch: Stopwatch
+    stop: threading.Event
+    budget: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.budget = self.model.budget
+
+    def run(self, items: Sequence[Prepared], heads: Sequence[Head]) -> Iterator[tuple[list[int], list[Output] | None]]:
+        """Yields (indices of `items`, one output a head) a micro-batch; None if even one item alone does not fit in memory.
+
+        Ends early when `stop` is set.
+
+        Raises:
+            EncodeError: The model failed.
+        """
+        order = sorted(range(len(items)), key=lambda index: -items[index].cost)
+        done = 0
+        while done < len(order) and not self.stop.is_set():
+            batch = self._cut(items, order, done)
+            outputs = self._forward([items[index] for index in batch], heads)
+            if outputs is None and len(batch) > 1:
+                self.budget = max(1, len(batch) // 2 * items[batch[0]].cost)
+                continue
+            done += len(batch)
+            yield batch, outputs
+
+    def _cut(self, items: Sequence[Prepared], order: list[int], start: int) -> list[int]:
+        dearest = max(1, items[order[start]].cost)
+        return order[start : start + max(1, self.budget // dearest)]
+
+    def _forward(self, items: list[Prepared], heads: Sequence[Head]) -> list[Output] | None:
+        """The outputs, or None when memory ran out; by then the exception and all that it held are gone."""
+        with self.stopwatch.time("encode"):
+            try:
+                outputs = self.model.forward(items, heads)
+            except OutOfMemory:
+                self.counters.halvings += 1
+                return None
+        self.counters.forwards += 1
+        self.counters.encoded += len(items)
+        self.counters.truncated += sum(item.truncated for item in items)
+        self.counters.cost += sum(item.cost for item in items)
+        self.counters.padded += len(items) * max(item.cost for item in items)
+        return outputs
+
+
+def checked(output: Output, spec: VectorSpec, count: int, name: str) -> Output:
+    """An output as the specification of its head promises it.
+
+    Raises:
+        EncodeError: Its shape or type is another.
+    """
+    if spec.kind != "dense":
+        if len(output) == count:
+            return output
+        raise EncodeError(f"encoder {name} gave {len(output)} outputs for {count} inputs", hint="this is a bug of the encoder")
+    if isinstance(output, np.ndarray) and output.shape == (count, spec.dim) and output.dtype == np.float32:
+        return output
+    found = f"{output.dtype} {output.shape}" if isinstance(output, np.ndarray) else type(output).__name__
+    raise EncodeError(f"encoder {name} gave {found}, wanted float32 {(count, spec.dim)}", hint="this is a bug of the encoder")
+
+
+def empty(count: int, spec: VectorSpec) -> npt.NDArray[np.generic]:
+    """Room for `count` vectors: zeros (count, dim) float32, or `count` times None where vectors have no fixed length."""
+    none: npt.NDArray[Any] = np.full(count, None, dtype=object)
+    return none if spec.kind != "dense" else np.zeros((count, spec.dim or 0), dtype=np.float32)
+
+
+def faults(vectors: Output, metric: str) -> dict[int, str]:
+    """Why vector i must not be stored, by i: numbers that are not finite, or no direction where only that counts."""
+    if not isinstance(vectors, np.ndarray) or vectors.dtype == object:
+        return {}
+    norms = np.linalg.norm(vectors.astype(np.float32), axis=1)
+    found = {int(i): "the vector holds numbers that are not finite" for i in np.flatnonzero(~np.isfinite(vectors).all(axis=1))}
+    zero = {int(i): "the vector is all zeros, which has no direction to compare by COSINE" for i in np.flatnonzero(norms == 0)}
+    return {**found, **(zero if metric == "COSINE" else {})}

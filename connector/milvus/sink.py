@@ -1,0 +1,132 @@
+"""Upserts windows into one physical collection, and deletes and reads by key: the sink that the pipeline writes to.
+
+Only upserts, only by primary key, only to the physical name: inserting doubles rows when a request is repeated, a filter deletes
+more than was meant, and a moving alias mixes two collections. A request that Milvus refuses because of its rows is halved until the
+poison row stands alone and is rejected; the others land.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from connector import faults
+from connector.errors import BadRows, RequestTooLarge, Transient
+from connector.interfaces import Receipt
+from connector.milvus.client import Connection
+from connector.milvus.columns import Vectors, check_vectors, take, upsert_request
+from connector.milvus.literals import in_filter
+from connector.milvus.reading import Reader
+from connector.record import Key, Row, Window
+from connector.schema.spec import CollectionSpec
+
+MAX_REQUEST_BYTES = 8 << 20
+"""A server takes 64 MiB; smaller requests cost nothing and leave room for slow networks."""
+
+MAX_REQUEST_ROWS = 2_000
+"""More rows a request are no faster."""
+
+_KEYS_A_FILTER = 1_000
+
+
+class MilvusSink:
+    """Writes to one physical collection; implements `interfaces.Sink`.
+
+    Args:
+        connection: Open; stays the caller's to close.
+        collection: Physical name, never an alias.
+        spec: What the collection holds.
+        max_request_bytes: Most bytes of one request.
+        max_request_rows: Most rows of one request.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        collection: str,
+        spec: CollectionSpec,
+        *,
+        max_request_bytes: int = MAX_REQUEST_BYTES,
+        max_request_rows: int = MAX_REQUEST_ROWS,
+    ) -> None:
+        self.collection = collection
+        self.spec = spec
+        self._connection = connection
+        self._reader = Reader(connection, collection, spec)
+        self._key = spec.primary.name
+        self._max_bytes = max_request_bytes
+        self._max_rows = max_request_rows
+
+    def write(self, window: Window) -> Receipt:
+        """Upserts the rows of a window that are not in `window.bad`; returns when they are acknowledged.
+
+        Raises:
+            SchemaError: A vector array has the wrong shape; nothing was sent.
+        """
+        rejects = {index: why for index, why in check_vectors(self.spec, window.vectors, len(window.rows)).items() if index not in window.bad}
+        good = [index for index in range(len(window.rows)) if index not in window.bad and index not in rejects]
+        last = {window.rows[index][self._key]: index for index in good}
+        chosen = sorted(last.values())
+        for start in range(0, len(chosen), self._max_rows):
+            rejects |= self._send(window, chosen[start : start + self._max_rows])
+        faults.hit("sink.acknowledged")
+        return Receipt([index for index in good if last[window.rows[index][self._key]] not in rejects], rejects)
+
+    def delete(self, keys: Sequence[Key]) -> int:
+        """Deletes by primary key; unknown keys are no error. Returns how many were asked for."""
+        for some in _chunks(list(keys)):
+            condition = in_filter(self._key, some)
+            self._connection.call(f"delete from {self.collection}", self._connection.client.delete, self.collection, filter=condition)
+        return len(keys)
+
+    def read(self, keys: Sequence[Key], fields: Sequence[str]) -> dict[Key, Row]:
+        """Rows by primary key with exactly these fields, strongly consistent; a missing key is left out."""
+        asked = list(dict.fromkeys([*fields, self._key]))
+        found: dict[Key, Row] = {}
+        for some in _chunks(list(dict.fromkeys(keys))):
+            rows = self._reader.query(in_filter(self._key, some), asked)
+            found |= {row[self._key]: {name: row[name] for name in fields} for row in rows}
+        return found
+
+    def scan(self, namespace: str | None, fields: Sequence[str]) -> Iterator[Row]:
+        """Every row of a namespace (None: of the collection) with exactly these fields, in no promised order."""
+        return self._reader.scan(namespace, fields)
+
+    def count(self, namespace: str | None = None) -> int:
+        """How many rows there are, strongly consistent."""
+        return self._reader.count(namespace)
+
+    def _send(self, window: Window, indices: list[int]) -> dict[int, str]:
+        """Sends these rows, in halves if they are too large or hold a poison row; returns why rows were refused."""
+        try:
+            self._request([window.rows[index] for index in indices], take(window.vectors, indices))
+        except (RequestTooLarge, BadRows) as error:
+            reason = error.message
+        else:
+            return {}
+        if len(indices) == 1:
+            return {indices[0]: reason}
+        middle = len(indices) // 2
+        return self._send(window, indices[:middle]) | self._send(window, indices[middle:])
+
+    def _request(self, rows: list[Row], vectors: Vectors) -> None:
+        request = upsert_request(self.collection, self.spec, rows, vectors)
+        size = request.ByteSize()
+        if size > self._max_bytes:
+            raise RequestTooLarge(f"{size} bytes, but a request may have {self._max_bytes}")
+        if self._connection.server.lite and self.spec.dynamic:
+            self.delete([row[self._key] for row in rows])  # Lite would keep old keys of the dynamic field
+        client = self._connection.client
+
+        def send(timeout: float) -> None:
+            faults.hit("sink.sent")
+            handler, context = client._get_connection(), client._generate_call_context()  # noqa: SLF001 - the public call takes rows only
+            done = handler.upsert(self.collection, [], upsert_param=request, schema={"fields": []}, context=context, timeout=timeout)
+            if done.upsert_count != len(rows):
+                raise Transient(f"{done.upsert_count} rows acknowledged of {len(rows)} sent to {self.collection}")
+
+        self._connection.call(f"upsert into {self.collection}", send)
+
+
+def _chunks(keys: list[Key]) -> Iterator[list[Key]]:
+    for start in range(0, len(keys), _KEYS_A_FILTER):
+        yield keys[start : start + _KEYS_A_FILTER]

@@ -1,0 +1,125 @@
+"""Counts and seconds of a run: filled by the stations, printed as two lines or as one JSON document.
+
+The counts must add up: listed = unchanged + written + empty + rejected + deferred. What a run did not come to is deferred, so
+a run that ends by itself defers nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+T = TypeVar("T")
+
+
+class Counts(BaseModel):
+    """Documents by what became of them."""
+
+    listed: int = 0
+    unchanged: int = 0
+    written: int = 0
+    empty: int = 0
+    rejected: int = 0
+    deferred: int = 0
+    deleted: int = 0
+
+
+class RowCounts(BaseModel):
+    """Rows sent to Milvus."""
+
+    upserted: int = 0
+    deleted: int = 0
+    rejected: int = 0
+
+
+class RunReport(BaseModel):
+    """What a run came to; the document that `--json` prints.
+
+    Attributes:
+        run_id: Unique, sorts by time.
+        job: The job's name.
+        collection: The physical collection written to.
+        exit_code: As of the command line; 0 is success.
+        message: Why the exit code is not 0, else "".
+        counts: Documents.
+        rows: Rows.
+        encoded: Inputs that went through a model.
+        truncated: Inputs longer than the model reads.
+        gaps: Parts of the source that could not be listed.
+        rejects: The first rejects of this run, at most 20.
+        seconds: Wall time, start-up included.
+        startup_s: Of which: imports, connecting and loading models.
+        stations: Seconds of work by station; stations overlap, so they may add up to more than `seconds`.
+    """
+
+    model_config = ConfigDict(validate_assignment=False)
+
+    run_id: str
+    job: str
+    collection: str = ""
+    exit_code: int = 0
+    message: str = ""
+    counts: Counts = Field(default_factory=Counts)
+    rows: RowCounts = Field(default_factory=RowCounts)
+    encoded: int = 0
+    truncated: int = 0
+    gaps: list[str] = Field(default_factory=list)
+    rejects: list[str] = Field(default_factory=list)
+    seconds: float = 0.0
+    startup_s: float = 0.0
+    stations: dict[str, float] = Field(default_factory=dict)
+
+    def __str__(self) -> str:
+        c = self.counts
+        lines = [
+            f"{self.collection or self.job}  {c.listed:,} listed = {c.unchanged:,} unchanged + {c.written:,} written + {c.empty:,} empty"
+            f" + {c.rejected:,} rejected + {c.deferred:,} deferred; {c.deleted:,} deleted     in {self.seconds:.1f} s",
+            f"rows: {self.rows.upserted:,} upserted, {self.rows.deleted:,} deleted, {self.encoded:,} encoded; start-up {self.startup_s:.1f} s; "
+            + "  ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stations.items()),
+        ]
+        lines += [f"gap: {gap}" for gap in self.gaps]
+        lines += [f"rejected: {reject}" for reject in self.rejects]
+        return "\n".join(lines)
+
+
+class Stopwatch:
+    """Adds up seconds by station; called from several threads."""
+
+    def __init__(self) -> None:
+        self._seconds: Counter[str] = Counter()
+        self._mutex = threading.Lock()
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """Seconds by station so far, in the order of first use."""
+        with self._mutex:
+            return dict(self._seconds)
+
+    def add(self, station: str, seconds: float) -> None:
+        """Adds to a station."""
+        with self._mutex:
+            self._seconds[station] += seconds  # type: ignore[assignment]  # a Counter of floats adds like one of ints
+
+    @contextlib.contextmanager
+    def time(self, station: str) -> Iterator[None]:
+        """Times a block."""
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(station, time.perf_counter() - start)
+
+    def each(self, station: str, items: Iterator[T]) -> Iterator[T]:
+        """Times every step of an iterator."""
+        while True:
+            with self.time(station):
+                item: Any = next(items, self)
+            if item is self:
+                return
+            yield item

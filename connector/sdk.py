@@ -1,0 +1,101 @@
+"""The same jobs without a file: run, search and encode from Python.
+
+Nothing here touches logging, signals or the process: errors are raised, results are returned.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from connector import registry
+from connector.assembly import run_job
+from connector.encoding import EncoderHandle
+from connector.errors import ConfigError
+from connector.interfaces import DeviceSpec, Head, Source
+from connector.job import Job
+from connector.loading import load_collection
+from connector.pipeline import Options
+from connector.report import RunReport
+from connector.searching import Hit, Key, search_job
+from connector.sources.rows import RowsSource
+
+
+def run(data: Any, *, into: Any = None, milvus: Any = None, options: Options | None = None, key: str | None = None, **settings: Any) -> RunReport:
+    """Brings a collection in step with data.
+
+    Args:
+        data: Any iterable of dicts, a source object, a `Job`, or the path of a job file (which says the rest itself).
+        into: The collection: a class or `schemas/file.py:Class`.
+        milvus: A URI, a path ending in .db for Milvus Lite, or a dict of the `milvus:` keys; default `MILVUS_URI` and `MILVUS_TOKEN`.
+        options: Limits of this run.
+        key: For dicts: the column that identifies a row; default the primary key column.
+        **settings: Further keys of a job file: namespace, sync, state, encode, split, map, transform, rejects, ...
+
+    Returns:
+        The report; `exit_code` is 3 if there were more rejects than tolerated.
+
+    Raises:
+        ConnectorError: The run could not be brought to its end.
+    """
+    if isinstance(data, Job):
+        return run_job(data, options)
+    if isinstance(data, str | Path):
+        return run_job(Job.from_yaml(data), options)
+    return run_job(_job(into, milvus, {"source": _as_source(data, into, key), **settings}), options)
+
+
+def search(into: Any, query: str | Key, *, milvus: Any = None, field: str | None = None, limit: int = 10, where: str = "", **settings: Any) -> list[Hit]:
+    """Finds the rows of a collection that are nearest to words or to another row; see `searching.search_job`."""
+    job = into if isinstance(into, Job) else _job(into, milvus, {"source": None, **settings})
+    return search_job(job, query, field=field, limit=limit, where=where)
+
+
+def encoder(reference: str, *, device: DeviceSpec | None = None, head: Head | None = None, **options: Any) -> EncoderHandle:
+    """An encoder to call: `encoder("transformers:org/model").encode(["words"])` gives (1, dim) float32.
+
+    Args:
+        reference: `kind:model[@revision]`.
+        device: Where and how it computes.
+        head: What to take from the model; default its own embedding.
+        **options: The encoder's own keyword arguments, such as prompts.
+    """
+    kind, _, model = reference.partition(":")
+    made = registry.create("encoders", kind, {"model": model, **options}, where=f"encoder {reference}")
+    return EncoderHandle(made, head or Head(), device or DeviceSpec())
+
+
+def source(kind: str, **options: Any) -> Source:
+    """A source by its registered name, for `run`: the same name and keys as in a job file."""
+    made: Source = registry.create("sources", kind, options, where=f"source {kind}")
+    return made
+
+
+def _as_source(data: Any, into: Any, key: str | None) -> Source:
+    if hasattr(data, "partitions") and hasattr(data, "read"):
+        return data  # type: ignore[no-any-return]  # a Source by its methods
+    if not isinstance(data, Iterable) or isinstance(data, dict | bytes):
+        raise ConfigError(f"cannot read from {type(data).__name__}", hint="pass an iterable of dicts, a source, a Job, or the path of a job file")
+    primary = load_collection(into).primary
+    return RowsSource(data, key=key or (None if primary.generated else primary.name))
+
+
+def _job(into: Any, milvus: Any, settings: dict[str, Any]) -> Job:
+    if into is None:
+        raise ConfigError("into which collection?", hint="pass into=Products, a class from your schemas")
+    name = settings.get("namespace") or load_collection(into).name
+    return Job.check({"job": name, "into": into, "milvus": _milvus(milvus), **settings}, where="connector.run")
+
+
+def _milvus(given: Any) -> Any:
+    if isinstance(given, str | Path):
+        return {"uri": str(given)}
+    if given is not None:
+        return given
+    uri = os.environ.get("MILVUS_URI")
+    if uri is None:
+        raise ConfigError("where is Milvus?", hint='pass milvus="./file.db" or milvus="http://localhost:19530", or set MILVUS_URI')
+    token = os.environ.get("MILVUS_TOKEN")
+    return {"uri": uri, "token": token} if token else {"uri": uri}

@@ -1,0 +1,111 @@
+"""Searches with the encoder that wrote the vectors, or not at all.
+
+The alias is resolved once and the physical collection is searched: a search through a moving alias can mix two collections
+(milvus #52351). The code's encoder identity must equal the one stamped into that collection, since vectors of two models cannot be compared.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from connector.assembly import Parts, catalog
+from connector.encoding import Binding, EncoderHandle
+from connector.errors import ConfigError, PlanNeeded, nearest
+from connector.interfaces import DeviceSpec
+from connector.job import Job
+from connector.schema.spec import VectorFieldSpec
+
+
+class Hit(BaseModel):
+    """One result.
+
+    Attributes:
+        id: Primary key.
+        distance: As the metric gives it: a similarity for COSINE and IP (higher is nearer), a distance for L2 (lower is nearer).
+        fields: The row's declared scalar columns.
+    """
+
+    id: str | int
+    distance: float
+    fields: dict[str, Any]
+
+
+class Key:
+    """A query by example: the vector of the row with this primary key.
+
+    Args:
+        value: The primary key.
+    """
+
+    def __init__(self, value: str | int) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"Key({self.value!r})"
+
+
+def search_job(job: Job, query: str | Key, *, field: str | None = None, limit: int = 10, where: str = "") -> list[Hit]:
+    """Finds the rows nearest to a query.
+
+    Args:
+        job: Says where and with what.
+        query: Words, or a `Key`.
+        field: The vector field; needed only when there are several.
+        limit: Most hits.
+        where: A Milvus filter expression over scalar fields; "" for none.
+
+    Raises:
+        ConfigError: There is no such field or collection.
+        PlanNeeded: The collection was written by another encoder; the message names what differs.
+    """
+    parts = Parts.of(job)
+    vector_field = _field(parts, field)
+    with catalog(job) as milvus:
+        have = milvus.have(parts.spec.name)
+        live = have.live
+        if live is None or live.stamp is None:
+            raise ConfigError(f"there is no collection `{parts.spec.name}` made by connector here", hint="run the job first: connector run JOB")
+        _same_encoder(parts, vector_field, live.stamp.identity)
+        milvus.load(live.name)
+        sink = milvus.sink(live.name, parts.spec)
+        vector = _stored(sink, query, vector_field) if isinstance(query, Key) else _encoded(parts, vector_field, query)
+        columns = [column.name for column in parts.spec.columns]
+        found = milvus.search(live.name, vector_field, vector, limit=limit, where=where, fields=columns)
+    return [Hit(id=hit.id, distance=hit.distance, fields=hit.fields) for hit in found]
+
+
+def _field(parts: Parts, name: str | None) -> VectorFieldSpec:
+    fields = {field.name: field for field in parts.spec.vectors}
+    if name is None and len(fields) == 1:
+        return next(iter(fields.values()))
+    if name not in fields:
+        said = "which vector field?" if name is None else f"no vector field `{name}`"
+        raise ConfigError(f"{parts.spec.name}: {said}", hint=nearest(name or "", fields))
+    return fields[name]
+
+
+def _same_encoder(parts: Parts, field: VectorFieldSpec, stamped: Any) -> None:
+    code = parts.want.identity.get(field.name)
+    live = stamped.get(field.name)
+    if code is None or live is None:
+        return
+    different = [f"{part}.{key}: {live[part].get(key)!r} live, {code[part][key]!r} in code" for part in code for key in code[part] if live[part].get(key) != code[part][key]]
+    if different:
+        raise PlanNeeded(f"{field.name}: the live vectors come from another encoder: {'; '.join(different)}", hint="search with the schema that filled it")
+
+
+def _stored(sink: Any, query: Key, field: VectorFieldSpec) -> Any:
+    row = sink.read([query.value], [field.name]).get(query.value)
+    if row is None:
+        raise ConfigError(f"no row has the key {query.value!r}", hint="check the key")
+    return row[field.name]
+
+
+def _encoded(parts: Parts, field: VectorFieldSpec, query: str) -> Any:
+    binding: Binding | None = next((one for one in parts.bindings if one.field.name == field.name), None)
+    if binding is None:
+        raise ConfigError(f"{field.name} holds ready-made vectors: words cannot be encoded for it", hint="search by --like KEY")
+    with EncoderHandle(binding.encoder, binding.head, parts.job.encode.get(field.name, DeviceSpec())) as encoder:
+        return encoder.encode([query], role="query")[0]

@@ -1,0 +1,136 @@
+"""Cuts the inputs of windows into slices that workers prepare, and joins what they prepared into lots worth sorting.
+
+A slice is small, so that workers share a window and little waits at a time; a lot is as much of one window as memory allows, because the more
+inputs are sorted by cost together, the less is padded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from connector.binding import Binding
+from connector.errors import RowError
+from connector.flow import close
+from connector.interfaces import DeviceSpec, Encoder, Prepared
+from connector.ready import take_ready
+from connector.record import Window
+from connector.report import Stopwatch
+from connector.schema.spec import VectorFieldSpec
+
+SLICE = 16
+"""Inputs that one worker prepares at a time."""
+
+MAX_PREPARED = 64 << 20
+"""Most bytes of prepared inputs that are sorted together; about three times as much is held at a time."""
+
+Result: TypeAlias = Prepared | RowError
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Fields that one forward pass fills: the same encoder, source field and device."""
+
+    encoder: Encoder
+    source: str
+    device: DeviceSpec
+    bindings: list[Binding]
+    prepare: Callable[[Any], Prepared]
+
+    @property
+    def name(self) -> str:
+        return f"{self.encoder.model.kind}:{self.encoder.model.model}"
+
+
+@dataclass(slots=True)
+class Slice:
+    """Some distinct inputs of one window and the rows that each stands in; without a group: the window's end."""
+
+    window: Window
+    group: Group | None = None
+    inputs: list[Any] = field(default_factory=list)
+    rows: list[list[int]] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+
+    @property
+    def nbytes(self) -> int:
+        return sum(result.nbytes for result in self.results if isinstance(result, Prepared))
+
+
+def grouped(bindings: Sequence[Binding], devices: Mapping[str, DeviceSpec]) -> list[Group]:
+    groups: dict[tuple[int, str, DeviceSpec], Group] = {}
+    for binding in bindings:
+        device = devices.get(binding.field.name, DeviceSpec())
+        key = (id(binding.encoder), binding.source, device)
+        if key not in groups:
+            groups[key] = Group(binding.encoder, binding.source, device, [], binding.encoder.preparer("document"))
+        groups[key].bindings.append(binding)
+    return list(groups.values())
+
+
+def cut(windows: Iterator[Window], groups: Sequence[Group], ready: Sequence[VectorFieldSpec]) -> Iterator[Slice]:
+    """Yields each window's inputs in slices, group by group, then its end. Ready-made vectors are taken on the way."""
+    for window in windows:
+        for field_spec in ready:
+            take_ready(window, field_spec)
+        # all inputs are taken out before the first slice leaves, because from then on the window is the other thread's
+        inputs = {group.source: list(distinct_inputs(window, group.source).values()) for group in groups}
+        for group in groups:
+            distinct = inputs[group.source]
+            for start in range(0, len(distinct), SLICE):
+                some = distinct[start : start + SLICE]
+                yield Slice(window, group, [value for value, _ in some], [rows for _, rows in some])
+        yield Slice(window)
+
+
+def prepared(some: Slice, stopwatch: Stopwatch) -> Slice:
+    """The slice with its inputs prepared, or refused."""
+    if some.group is not None:
+        with stopwatch.time("prepare"):
+            some.results = [_attempt(some.group.prepare, value) for value in some.inputs]
+        some.inputs = []
+    return some
+
+
+def distinct_inputs(window: Window, source: str) -> dict[Any, tuple[Any, list[int]]]:
+    """The window's inputs, equal texts once, each with the rows that it stands in; rows without one become bad."""
+    found: dict[Any, tuple[Any, list[int]]] = {}
+    for index, row in enumerate(window.rows):
+        if index in window.bad:
+            continue
+        value = row.get(source)
+        if value is None:
+            window.bad[index] = ("encode", f"field `{source}` is missing; the row has: {', '.join(sorted(row)) or 'nothing'}")
+        else:
+            found.setdefault(value if isinstance(value, str) else index, (value, []))[1].append(index)
+    return found
+
+
+def _attempt(prepare: Callable[[Any], Prepared], value: Any) -> Result:
+    try:
+        return prepare(value)
+    except RowError as error:
+        return error
+
+
+def merged(slices: Iterator[Slice]) -> Iterator[Slice]:
+    """Joins the slices of one window and group, up to `MAX_PREPARED` bytes, so that they are sorted together."""
+    held: Slice | None = None
+    size = 0
+    try:
+        for some in slices:
+            if held is not None and (some.window is not held.window or some.group is not held.group or size >= MAX_PREPARED):
+                yield held
+                held = None
+            if held is None:
+                held, size = some, some.nbytes
+            else:
+                held.rows += some.rows
+                held.results += some.results
+                size += some.nbytes
+            if held.group is None:
+                yield held
+                held = None
+    finally:
+        close(slices)

@@ -1,0 +1,56 @@
+"""Lets SIGINT and SIGTERM end a run at a safe place.
+
+The first signal raises `Interrupted` in the main thread, except while a window is being written and committed: then it waits until
+that is done, so that what Milvus acknowledged is also in the ledger. A second signal does not wait.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+from connector.errors import Interrupted
+
+
+class Stop:
+    """Whether to stop, asked by stations in any thread; installed as a signal handler by the command line only.
+
+    Attributes:
+        event: Set once somebody asked to stop.
+    """
+
+    def __init__(self) -> None:
+        self.event = threading.Event()
+        self._signal: int | None = None
+        self._shielded = False
+
+    @contextlib.contextmanager
+    def on_signals(self) -> Iterator[None]:
+        """Handles SIGINT and SIGTERM inside the block; main thread only."""
+        before = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        second = self._signal is not None
+        self._signal = number
+        self.event.set()
+        if second or not self._shielded:
+            raise Interrupted(number)
+
+    @contextlib.contextmanager
+    def shield(self) -> Iterator[None]:
+        """Puts the first signal off until the block is done."""
+        self._shielded = True
+        try:
+            yield
+        finally:
+            self._shielded = False
+        if self._signal is not None:
+            raise Interrupted(self._signal)
