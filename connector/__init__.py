@@ -16,16 +16,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from connector.errors import ConnectorError
     from connector.job import Job
+    from connector.milvus.search import Hit
     from connector.pipeline import Options
     from connector.report import RunReport
     from connector.sdk import encoder, run, search, source
-    from connector.searching import Hit, Key
+    from connector.searching import Key
 
 __all__ = ["ConnectorError", "Hit", "Job", "Key", "Options", "RunReport", "encoder", "run", "search", "source"]
 
 _HOME = {
     "ConnectorError": "errors",
-    "Hit": "searching",
+    "Hit": "milvus.search",
     "Job": "job",
     "Key": "searching",
     "Options": "pipeline",

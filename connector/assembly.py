@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,8 +22,12 @@ from connector.interfaces import Parser, Source, Splitter, identity
 from connector.job import Job, SourceSettings, SplitSettings
 from connector.ledger import Ledger
 from connector.loading import load_collection, load_transform
+from connector.milvus import features
+from connector.milvus.catalog import Catalog
+from connector.milvus.client import Connection, connect
+from connector.milvus.sink import MilvusSink
 from connector.pipeline import Monitor, Options, Stations, run
-from connector.plan import Action, Generation, Want, diff, render, target
+from connector.plan import Action, Generation, Replace, Want, diff, render, target
 from connector.reading import Reader
 from connector.record import fingerprint
 from connector.recovery import recover
@@ -67,22 +71,12 @@ class Parts:
         return cls(job, spec, bindings, want)
 
 
-@contextlib.contextmanager
-def catalog(job: Job) -> Iterator[Any]:
-    """The catalog of the job's Milvus, connected."""
-    from connector.milvus.catalog import Catalog
-    from connector.milvus.client import connect
-
-    with connect(job.milvus) as connection:
-        yield Catalog(connection)
-
-
 def plan(job: Job) -> tuple[Action, ...]:
     """What `apply` would do; changes nothing."""
     parts = Parts.of(job)
-    with catalog(job) as milvus:
-        milvus.check(parts.spec)
-        return diff(parts.want, milvus.have(parts.spec.name))
+    with connect(job.milvus) as connection:
+        features.check(parts.spec, connection.server)
+        return diff(parts.want, Catalog(connection).have(parts.spec.name))
 
 
 def apply(job: Job) -> tuple[Action, ...]:
@@ -92,33 +86,34 @@ def apply(job: Job) -> tuple[Action, ...]:
         PlanNeeded: The live collection would have to be replaced.
     """
     parts = Parts.of(job)
-    with catalog(job) as milvus:
-        return _apply(milvus, parts)
+    with connect(job.milvus) as connection:
+        return _apply(connection, parts)
 
 
-def _apply(milvus: Any, parts: Parts) -> tuple[Action, ...]:
-    milvus.check(parts.spec)
-    actions = diff(parts.want, milvus.have(parts.spec.name))
-    if any(type(action).__name__ == "Replace" for action in actions):
+def _apply(connection: Connection, parts: Parts) -> tuple[Action, ...]:
+    features.check(parts.spec, connection.server)
+    catalog = Catalog(connection)
+    actions = diff(parts.want, catalog.have(parts.spec.name))
+    if any(isinstance(action, Replace) for action in actions):
         raise PlanNeeded(
             f"{parts.spec.where}: the live collection `{parts.spec.name}` is not what the code says:\n{render(actions)}",
             hint="undo the change, or declare it under another name and fill that",
         )
-    milvus.apply(actions, parts.want)
+    catalog.apply(actions, parts.want)
     return actions
 
 
-def _generation(milvus: Any, parts: Parts) -> Generation:
+def _generation(connection: Connection, parts: Parts) -> Generation:
     """The generation to write to; the first one is made when nothing exists.
 
     Raises:
         PlanNeeded: Something exists that is not what the code says.
     """
-    _apply(milvus, parts)
-    found = target(parts.want, milvus.have(parts.spec.name))
+    _apply(connection, parts)
+    found = target(parts.want, Catalog(connection).have(parts.spec.name))
     if found is None or found.stamp is None:
         raise PlanNeeded(f"no generation of `{parts.spec.name}` is what the code says", hint=f"connector plan {parts.job.where}")
-    milvus.load(found.name)
+    Catalog(connection).load(found.name)
     return found
 
 
@@ -137,11 +132,11 @@ def run_job(
     report = RunReport(run_id=f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.urandom(3).hex()}", job=job.job)
     monitor = Monitor(report, stop=stop or Stop(), on_window=on_progress)
     parts = Parts.of(job)
-    with Ledger(job.state_path) as ledger, catalog(job) as milvus:
-        generation = _generation(milvus, parts)
+    with Ledger(job.state_path) as ledger, connect(job.milvus) as connection:
+        generation = _generation(connection, parts)
         report.collection = generation.name
         try:
-            _run(parts, milvus, generation, ledger, options or Options(), monitor, begun)
+            _run(parts, connection, generation, ledger, options or Options(), monitor, begun)
         except BaseException as error:
             if isinstance(error, ConnectorError):
                 report.exit_code, report.message = exit_code(error), error.message
@@ -169,7 +164,7 @@ def _close(report: RunReport, watch: Stopwatch, begun: float, ledger: Ledger) ->
 
 
 def _run(
-    parts: Parts, milvus: Any, generation: Generation, ledger: Ledger, options: Options, monitor: Monitor, begun: float
+    parts: Parts, connection: Connection, generation: Generation, ledger: Ledger, options: Options, monitor: Monitor, begun: float
 ) -> None:
     job, spec = parts.job, parts.spec
     report, watch = monitor.report, monitor.watch
@@ -179,7 +174,7 @@ def _run(
     natural = not spec.primary.generated
     ledger.enter(job.scope, generation.stamp.uid, mark, settings, natural=natural)
     clean = ledger.start(report.run_id)
-    sink = milvus.sink(generation.name, spec)
+    sink = MilvusSink(connection, generation.name, spec)
     recover(ledger, sink, job.scope, primary=spec.primary.name, natural=natural, epoch=generation.epoch, clean=clean)
     source = _source(parts)
     ready = [field for field in spec.vectors if field.encoder is None]
@@ -203,8 +198,9 @@ def _run(
             report.encoded, report.truncated = encoding.counters.encoded, encoding.counters.truncated
             report.startup_s = round(started + encoding.counters.startup_s, 3)
     swept = job.sync == "mirror" and options.limit is None and options.select is None and not report.gaps
-    epoch = max(milvus.epoch(generation.name), ledger.epoch) + 1
-    milvus.write_epoch(generation.name, epoch)
+    catalog = Catalog(connection)
+    epoch = max(catalog.epoch(generation.name), ledger.epoch) + 1
+    catalog.write_epoch(generation.name, epoch)
     ledger.settle(epoch=epoch, source=stations.source_settings if swept or job.sync != "mirror" else None)
     _judge(job, report)
 
@@ -264,9 +260,8 @@ class _parsers:  # noqa: N801 - a function with a memory
         if self._named is not None:
             return self._named
         if not self._by_type:
-            for name in registry.names("parsers"):
-                kind = registry.load("parsers", name)
-                self._by_type |= dict.fromkeys(sorted(kind.media_types), kind())
+            kinds = [registry.load("parsers", name) for name in registry.names("parsers")]
+            self._by_type = {media_type: kind() for kind in kinds for media_type in kind.media_types}  # whole at once: threads look on
         base = media_type.partition(";")[0].strip().lower()
         parser = self._by_type.get(base) or (self._by_type.get("text/plain") if base.startswith("text/") else None)
         if parser is None:

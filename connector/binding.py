@@ -45,7 +45,8 @@ def make_encoder(field: VectorFieldSpec) -> Encoder:
     """
     kind, colon, model = (field.encoder or "").partition(":")
     if not colon or not kind or not model:
-        raise ConfigError(f"{field.name}: encoder `{field.encoder}` is not `kind:model`", hint=f"kinds: {', '.join(registry.names('encoders'))}")
+        hint = f"kinds: {', '.join(registry.names('encoders'))}"
+        raise ConfigError(f"{field.name}: encoder `{field.encoder}` is not `kind:model`", hint=hint)
     if "model" in field.options:
         raise ConfigError(f"{field.name}: the option `model` stands in the encoder's name already", hint="remove the option")
     encoder: Encoder = registry.create("encoders", kind, {"model": model, **field.options}, where=f"encoder of {field.name}")
@@ -83,8 +84,9 @@ def _check(field: VectorFieldSpec, encoder: Encoder, head: Head, name: str) -> N
     given = encoder.spec(head)
     wanted = "sparse" if field.dtype == "sparse" else "dense"
     if given.kind == "ragged":
-        raise SchemaError(f"{name} holds one vector, encoder {field.encoder} with pooling none gives one a token", hint="set pooling, such as mean")
+        raise SchemaError(f"{name} holds one vector a row, encoder {field.encoder} gives one a token", hint="set pooling, such as mean")
     if given.kind != wanted:
-        raise SchemaError(f"{name} wants {wanted} vectors, encoder {field.encoder} gives {given.kind} ones", hint="correct dtype or encoder")
+        problem = f"{name} wants {wanted} vectors, encoder {field.encoder} gives {given.kind} ones"
+        raise SchemaError(problem, hint="correct dtype or encoder")
     if given.dim != field.dim:
         raise SchemaError(f"{name} wants dim {field.dim}, encoder {field.encoder} gives {given.dim}.", hint=f"set dim={given.dim}")

@@ -11,6 +11,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,13 +50,15 @@ def _setup(*, verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log
 @app.command()
 def check(job: JobFile, *, as_json: AsJson = False) -> None:
     """Read the job, connect, describe the encoder; change nothing."""
-    from connector.assembly import Parts, catalog
+    from connector.assembly import Parts
+    from connector.milvus import features
+    from connector.milvus.client import connect
 
     with _errors(as_json=as_json):
         parts = Parts.of(_job(job))
-        with catalog(parts.job) as milvus:
-            milvus.check(parts.spec)
-            server = milvus.server.text
+        with connect(parts.job.milvus) as connection:
+            features.check(parts.spec, connection.server)
+            server = connection.server.text
         encoders = {binding.field.name: binding.field.encoder for binding in parts.bindings}
         _print({"job": parts.job.job, "collection": parts.spec.name, "server": server, "encoders": encoders, "exit_code": 0}, as_json=as_json, text=_lines)
 
@@ -134,7 +137,7 @@ def search(  # noqa: PLR0913 - each is an option of the command
             raise ConfigError("look for what?", hint='give words, or --like KEY: connector search JOB "red shoe"')
         query = Key(like) if like is not None else str(words)
         hits = search_job(_job(job), query, field=field, limit=limit, where=where)
-        _print([hit.model_dump() for hit in hits], as_json=as_json, text=_hits)
+        _print([asdict(hit) for hit in hits], as_json=as_json, text=_hits)
 
 
 @app.command()

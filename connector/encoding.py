@@ -24,7 +24,6 @@ from connector.record import Window
 from connector.report import Stopwatch
 from connector.schema.spec import VectorFieldSpec
 from connector.slices import MAX_PREPARED, Group, Slice, cut, grouped, merged, prepared
-from connector.schema.spec import VectorFieldSpec
 
 __all__ = ["Binding", "EncoderHandle", "Encoding", "EncodingCounters", "bind", "encode_query", "head_of", "make_encoder"]
 

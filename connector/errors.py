@@ -24,11 +24,15 @@ The type decides what happens, so nothing downstream reads messages::
     └── Interrupted                exit 130/143   SIGINT or SIGTERM
 """
 
+# ruff: noqa: N818 - each class is named for what happened, as its message begins with the name
+
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class ConnectorError(Exception):
@@ -161,9 +165,10 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     """A sentence that names what was probably meant.
 
     Returns:
-        "did you mean `size`? valid: overlap, size" with the nearest name first, or only the valid names.
+        "did you mean `size`? valid: overlap, size", or only the valid names when none is near.
     """
     names = sorted(valid)
-    close = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    lead = f"did you mean `{close[0]}`? " if close else ""
-    return f"{lead}valid: {', '.join(names)}"
+    folded = {one.casefold(): one for one in names}
+    close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
+    lead = f"did you mean `{folded[close[0]]}`? " if close else ""
+    return f"{lead}valid: {', '.join(names) or 'none'}"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections import Counter
 
@@ -29,6 +30,7 @@ POINTS = (
 )
 
 _hits: Counter[str] = Counter()
+_mutex = threading.Lock()
 
 
 def hit(point: str) -> None:
@@ -36,10 +38,12 @@ def hit(point: str) -> None:
     plan = os.environ.get("CONNECTOR_FAILPOINT")
     if not plan:
         return
-    _hits[point] += 1
+    with _mutex:
+        _hits[point] += 1
+        passage = _hits[point]
     for entry in plan.split(","):
         name, number, action = entry.split(":")
-        if name == point and int(number) == _hits[point]:
+        if name == point and int(number) == passage:
             _act(point, action)
 
 
@@ -51,5 +55,4 @@ def _act(point: str, action: str) -> None:
     elif action.startswith("sleep="):
         time.sleep(float(action.removeprefix("sleep=")))
     else:
-        msg = f"failpoint {point}"
-        raise RuntimeError(msg)
+        raise RuntimeError(f"failpoint {point}")

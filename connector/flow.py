@@ -8,10 +8,12 @@ are plain serial Python: the mode for debugging and tests.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import repeat
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -31,7 +33,7 @@ def parallel_map(
     """Yields `function(item)` for each item, in order, computed by `workers` threads.
 
     At most `ahead` results (default: workers + 2) are under way or waiting, and none is started while those that wait hold
-    `max_bytes` by `size`. Closing the generator waits for what is under way, then closes `items`.
+    `max_bytes` by `size`. An error of `items` is raised after the results of what came before it. Closing the generator waits for what is under way, then closes `items`.
     """
     source = iter(items)
     try:
@@ -44,7 +46,12 @@ def parallel_map(
             more = True
             while more or pending:
                 while more and len(pending) < (ahead or workers + 2) and not _full(pending, size, max_bytes):
-                    item = next(source, _END)
+                    try:
+                        item = next(source, _END)
+                    except Exception as error:  # noqa: BLE001 - it surfaces below, after the results of what came before it
+                        pending.append(_failed(error))
+                        more = False
+                        break
                     more = item is not _END
                     if more:
                         pending.append(pool.submit(function, item))
@@ -65,9 +72,11 @@ def prefetch(
         if depth == 0:
             yield from source
             return
-        ahead = parallel_map(
-            lambda _: next(source, _END), repeat(None), workers=1, ahead=depth, size=lambda r: 0 if r is _END else size(r), max_bytes=max_bytes
-        )
+
+        def measure(item: T) -> int:
+            return 0 if item is _END else size(item)
+
+        ahead = parallel_map(lambda _: next(source, _END), repeat(None), workers=1, ahead=depth, size=measure, max_bytes=max_bytes)
         try:
             for item in ahead:
                 if item is _END:
@@ -77,6 +86,12 @@ def prefetch(
             close(ahead)
     finally:
         close(source)
+
+
+def _failed(error: Exception) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future
 
 
 def _full(pending: deque[Future[R]], size: Callable[[R], int], max_bytes: int) -> bool:

@@ -7,17 +7,18 @@ its YAML keys. `connector.testing` has the checks that prove a plugin keeps thes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
-from connector.record import Document, Gap, Key, Payload, Position, Removed, Row, Window
-
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
     import numpy as np
     import numpy.typing as npt
+
+    from connector.record import Document, Gap, Key, Payload, Position, Removed, Row, Window
 
 Role: TypeAlias = Literal["document", "query"]
 """Which side of a search an input is on; models with prompts prepare the two differently."""

@@ -1,7 +1,7 @@
 """Reads a job file: YAML in, a checked Job out.
 
-The file is data, never code: `${env:NAME}`, `${env:NAME:-default}` and `${file:PATH}` are replaced inside strings after parsing, so a value can
-not inject YAML. Duplicate keys, YAML 1.1's surprising booleans and alias bombs are refused. Paths are relative to the working directory.
+The file is data, never code: `${env:NAME}`, `${env:NAME:-default}` and `${file:PATH}` are replaced inside strings after parsing, so a value
+cannot inject YAML. Duplicate keys, YAML 1.1's surprising booleans and alias bombs are refused. Paths are relative to the working directory.
 """
 
 from __future__ import annotations

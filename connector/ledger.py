@@ -99,13 +99,16 @@ class Ledger:
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sqlite3.Connection]:
         with self._mutex:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
+                self._db.execute("BEGIN IMMEDIATE")
                 yield self._db
+                self._db.commit()
+            except sqlite3.OperationalError as error:
+                self._db.rollback()
+                raise ConfigError(f"{self.path}: the ledger cannot be written: {error}", hint="make room or mend the permissions, then run again") from error
             except BaseException:
                 self._db.rollback()
                 raise
-            self._db.commit()
 
     def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         with self._mutex:

@@ -7,12 +7,14 @@ import importlib
 import importlib.util
 import inspect
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connector.errors import ConfigError, SchemaError, nearest
 from connector.schema import Collection, CollectionSpec, spec_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def load_collection(reference: Any) -> CollectionSpec:
@@ -27,7 +29,8 @@ def load_collection(reference: Any) -> CollectionSpec:
     if not path.endswith(".py") or not name:
         raise SchemaError(f"`{reference}` names no collection", hint="write schemas/products.py:Products")
     module = _module(Path(path))
-    collections = {key for key, value in vars(module).items() if isinstance(value, type) and issubclass(value, Collection) and value is not Collection}
+    classes = {key: value for key, value in vars(module).items() if isinstance(value, type)}
+    collections = {key for key, value in classes.items() if issubclass(value, Collection) and value is not Collection}
     if name not in collections:
         raise SchemaError(f"{path}: no collection `{name}`", hint=nearest(name, collections))
     return spec_of(getattr(module, name))

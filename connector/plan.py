@@ -9,10 +9,11 @@ was described live only tells which steps of an interrupted apply are still miss
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any
 
+from connector.actions import Action, CreateAlias, CreateCollection, CreateIndex, Drift, LoadCollection, Replace, render
 from connector.errors import ConfigError, Refused
 from connector.schema.spec import CollectionSpec
 from connector.stamp import EPOCH, STAMP, Stamp, compare, compare_live, fields_of, indexes_of
@@ -103,78 +104,6 @@ class Want:
     owner: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CreateCollection:
-    """Make a new generation, with its stamp."""
-
-    name: str
-
-    def describe(self) -> str:
-        """One line for a plan."""
-        return f"+ create collection {self.name}"
-
-
-@dataclass(frozen=True, slots=True)
-class CreateIndex:
-    """Build the index that the code declares on a field."""
-
-    collection: str
-    field: str
-
-    def describe(self) -> str:
-        """One line for a plan."""
-        return f"+ create index on {self.collection}.{self.field}"
-
-
-@dataclass(frozen=True, slots=True)
-class LoadCollection:
-    """Make a collection answer reads."""
-
-    collection: str
-
-    def describe(self) -> str:
-        """One line for a plan."""
-        return f"+ load {self.collection}"
-
-
-@dataclass(frozen=True, slots=True)
-class CreateAlias:
-    """Let the public name point to a generation."""
-
-    alias: str
-    collection: str
-
-    def describe(self) -> str:
-        """One line for a plan."""
-        return f"+ create alias {self.alias} -> {self.collection}"
-
-
-@dataclass(frozen=True, slots=True)
-class Replace:
-    """The live generation cannot be altered into what the code says: a new generation is needed."""
-
-    reasons: tuple[str, ...]
-
-    def describe(self) -> str:
-        """One line for a plan, and one for each reason."""
-        return "\n".join(("! replace: the live collection cannot be altered into this", *(f"    {reason}" for reason in self.reasons)))
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """Somebody changed a collection behind its stamp; nothing is done about it but to say so."""
-
-    collection: str
-    differences: tuple[str, ...]
-
-    def describe(self) -> str:
-        """One line for a plan, and one for each difference."""
-        return "\n".join((f"~ drift: {self.collection} is not what its stamp says", *(f"    {one}" for one in self.differences)))
-
-
-Action: TypeAlias = CreateCollection | CreateIndex | LoadCollection | CreateAlias | Replace | Drift
-
-
 def generation_name(alias: str, number: int) -> str:
     """The physical name of a generation."""
     return f"{alias}__g{number}"
@@ -192,18 +121,15 @@ def diff(want: Want, have: Have) -> tuple[Action, ...]:
     Derived from the live state alone, so after an interrupted apply the same call gives the steps that are left.
 
     Raises:
-        ConfigError: A real collection has the alias's name.
+        ConfigError: The name is taken by a collection that is none of ours.
         Refused: Another namespace owns the collection.
     """
-    if have.blocking is not None:
-        raise ConfigError(
-            f"`{have.blocking}` is a collection of its own, so no alias can have this name",
-            hint='give the declared collection another name: class Products(Collection, name="...")',
-        )
+    _check_name(want.spec.name, have)
     found = target(want, have)
     if found is not None:
         return tuple(_finish(want, have, found))
     if have.live is not None:
+        _check_owner(want, have.live.stamp)
         return (Replace(_reasons(want, have.live)),)
     name = generation_name(want.spec.name, 1 + max((one.number for one in have.generations), default=0))
     indexes = (CreateIndex(name, one) for one in _declared_indexes(want.spec))
@@ -219,11 +145,7 @@ def target(want: Want, have: Have) -> Generation | None:
     newest = sorted(have.generations, key=lambda one: (one.name == have.alias_target, one.number), reverse=True)
     for one in newest:
         if one.stamp is not None and not differences(want, one.stamp):
-            if one.stamp.owner != want.owner:
-                raise Refused(
-                    f"collection `{want.spec.name}` belongs to namespace `{one.stamp.owner}`, this job's is `{want.owner}`",
-                    hint=f"set `namespace: {one.stamp.owner}` if it is the same data, or declare another collection",
-                )
+            _check_owner(want, one.stamp)
             return one
     return None
 
@@ -238,9 +160,21 @@ def drift(one: Generation) -> tuple[str, ...]:
     return () if one.stamp is None else compare_live(one.stamp, one.fields, one.indexes)
 
 
-def render(actions: Sequence[Action]) -> str:
-    """A plan as text, one step a line."""
-    return "\n".join(action.describe() for action in actions) or "no changes: the live collection is what the code says"
+def _check_name(name: str, have: Have) -> None:
+    hint = 'give the declared collection another name: class Products(Collection, name="...")'
+    if have.blocking is not None:
+        raise ConfigError(f"`{have.blocking}` is a collection of its own, so no alias can have this name", hint=hint)
+    if have.alias_target is not None and have.live is None:
+        raise ConfigError(f"`{name}` is an alias of `{have.alias_target}`, which connector did not make", hint=hint)
+
+
+def _check_owner(want: Want, stamp: Stamp | None) -> None:
+    """Two jobs with natural keys would overwrite and sweep each other's rows."""
+    if stamp is not None and stamp.owner is not None and want.owner is not None and stamp.owner != want.owner:
+        raise Refused(
+            f"collection `{want.spec.name}` belongs to namespace `{stamp.owner}`, this job's is `{want.owner}`",
+            hint=f"set `namespace: {stamp.owner}` if it is the same data, or declare another collection",
+        )
 
 
 def _finish(want: Want, have: Have, found: Generation) -> Iterator[Action]:

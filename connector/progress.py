@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
-from connector.report import RunReport
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from connector.report import RunReport
 
 HEARTBEAT = 10.0
 """Seconds between plain lines."""

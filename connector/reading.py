@@ -1,20 +1,23 @@
 """READ, SKIP by content, PARSE, SPLIT and transform: one document in, its rows out. Runs in several threads.
 
-Nothing that goes wrong with one document, be it in a source, a parser or a user's transform, ends the run: the document is rejected with the
-reason. Only errors about the set-up (a missing package, a wrong setting) pass.
+Nothing that goes wrong with one document, be it in a source, a parser or a user's transform, ends the run: the document is rejected with
+the reason. Only errors about the set-up (a missing package, a wrong setting) pass.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connector.errors import ConfigError, ConnectorError, DocumentError
 from connector.faults import hit
-from connector.interfaces import Parser, Splitter
 from connector.record import Payload, Row, Visit, content_hash
 from connector.report import Stopwatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from connector.interfaces import Parser, Splitter
 
 MAX_DOCUMENT_BYTES = 64 << 20
 
@@ -65,22 +68,23 @@ class Reader:
             _fail(visit, station, str(error), retry=error.retry)
         except ConnectorError:
             raise
-        except Exception as error:  # noqa: BLE001 - a plugin's bug on one document must not end the run
-            _fail(visit, station, f"{type(error).__name__}: {error}"[:500], retry=isinstance(error, OSError))
+        except Exception as error:  # noqa: BLE001 - a plugin's bug on one document must not end the run; once mended, it is tried again
+            _fail(visit, station, f"{type(error).__name__}: {error}"[:500], retry=True)
         else:
             self._number(visit)
         return visit
 
     def _open(self, visit: Visit) -> Payload:
-        size = visit.document.size
+        self._check_size(visit.document.size)
+        payload = visit.document.open()
+        self._check_size(None if payload.data is None else len(payload.data))
+        wanted = payload.fields if self.wanted is None else self.wanted
+        visit.content = content_hash(payload.data, {name: payload.fields[name] for name in wanted if name in payload.fields})
+        return payload
+
+    def _check_size(self, size: int | None) -> None:
         if size is not None and size > self.max_bytes:
             raise DocumentError(f"{size:,} bytes, over max_document_bytes ({self.max_bytes:,})", hint="raise max_document_bytes or exclude it")
-        payload = visit.document.open()
-        if payload.data is not None and len(payload.data) > self.max_bytes:
-            raise DocumentError(f"{len(payload.data):,} bytes, over max_document_bytes ({self.max_bytes:,})")
-        fields = payload.fields if self.wanted is None else {name: payload.fields[name] for name in self.wanted if name in payload.fields}
-        visit.content = content_hash(payload.data, fields)
-        return payload
 
     def _same(self, visit: Visit) -> bool:
         known = visit.known
@@ -110,9 +114,7 @@ class Reader:
         return rows if self.transform is None else [made for row in rows for made in _rows_of(self.transform(row))]
 
     def _number(self, visit: Visit) -> None:
-        for ordinal, row in enumerate(visit.rows):
-            row["ordinal"] = ordinal
-            row.setdefault("key", visit.key)
+        visit.rows = [{"key": visit.key, "ordinal": ordinal, **row} for ordinal, row in enumerate(visit.rows)]
         visit.total = len(visit.rows)
         if not visit.rows:
             visit.outcome = "empty"
@@ -125,7 +127,8 @@ def _rows_of(made: Any) -> list[Row]:
     for row in rows:
         if not isinstance(row, dict):
             raise ConfigError(
-                f"the transform returned {type(row).__name__}, wanted a dict, a list of dicts, or None", hint="correct the function named in `transform:`"
+                f"the transform returned {type(row).__name__}, wanted a dict, a list of dicts, or None",
+                hint="correct the function named in `transform:`",
             )
     return rows
 

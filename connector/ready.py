@@ -97,7 +97,7 @@ def _binary(value: Any, dim: int) -> npt.NDArray[np.uint8]:
 
 def _sparse(value: Any) -> dict[int, float]:
     if not isinstance(value, dict):
-        raise ValueError(f"{type(value).__name__}, but the field wants a dict of index to weight")
+        raise ValueError(f"{type(value).__name__}, but the field wants a dict of index to weight")  # noqa: TRY004 - caught as one type
     for index, weight in value.items():
         if isinstance(index, bool) or not isinstance(index, int | np.integer) or not 0 <= index <= _MAX_INDEX:
             raise ValueError(f"index {index!r}, but the field wants integers from 0 to {_MAX_INDEX}")

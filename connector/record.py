@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import numpy as np
     import numpy.typing as npt
 
@@ -176,8 +177,12 @@ class Visit:
         return self.document.key
 
     def reject(self, station: str, reason: str, *, ordinal: int | None = None, retry: bool = False) -> None:
-        """Notes that a row (or, without an ordinal, the whole document) cannot be written."""
-        self.rejects.append(Reject(self.key, ordinal, station, reason, retry))
+        """Notes that a row (or, without an ordinal, the whole document) cannot be written.
+
+        Reasons quote users' data, so what is not valid Unicode in them is escaped: they are stored and printed.
+        """
+        shown = reason.encode("utf-8", "backslashreplace").decode()
+        self.rejects.append(Reject(self.key, ordinal, station, shown, retry))
         if ordinal is None:
             self.outcome = "rejected"
 
@@ -243,7 +248,8 @@ def content_hash(data: bytes | None, fields: Row) -> str:
         fields: The source's own fields that end up in rows; a file's unused modification time is left out by the
             caller, so that touching a file changes nothing.
     """
-    digest = hashlib.blake2b(json.dumps(fields, sort_keys=True, default=_plain, ensure_ascii=False).encode("utf-8", "surrogatepass"), digest_size=16)
+    text = json.dumps(fields, sort_keys=True, default=_plain, ensure_ascii=False)
+    digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
     if data is not None:
         digest.update(b"\0")
         digest.update(data)
@@ -255,10 +261,19 @@ def fingerprint(parts: dict[str, Any]) -> str:
     return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=_plain).encode(), digest_size=8).hexdigest()
 
 
-def _plain(value: object) -> str:
-    """How a value that JSON lacks enters a hash: its type's name and its repr, bytes by their own hash."""
+def _plain(value: Any) -> Any:
+    """How a value that JSON lacks enters a hash: its type's name and its repr, bytes by their own hash.
+
+    The same value must come out the same in every process, so sets are sorted, and arrays of objects, whose bytes are addresses, are lists.
+    """
+    kind = type(value).__name__
+    if isinstance(value, set | frozenset):
+        return [kind, *sorted(map(repr, value))]
+    if getattr(getattr(value, "dtype", None), "hasobject", False):
+        return [kind, value.tolist()]
     if hasattr(value, "tobytes"):
-        return f"{type(value).__name__}:{getattr(value, 'shape', '')}:{hashlib.blake2b(value.tobytes(), digest_size=16).hexdigest()}"
+        form = [str(getattr(value, name, "")) for name in ("dtype", "shape", "mode", "size")]
+        return [kind, *form, hashlib.blake2b(value.tobytes(), digest_size=16).hexdigest()]
     if isinstance(value, bytes):
         return f"bytes:{hashlib.blake2b(value, digest_size=16).hexdigest()}"
-    return f"{type(value).__name__}:{value!r}"
+    return f"{kind}:{value!r}"

@@ -9,11 +9,15 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator
-from typing import Any, TypeVar
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
+
+from connector.flow import close
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 T = TypeVar("T")
 
@@ -58,8 +62,6 @@ class RunReport(BaseModel):
         stations: Seconds of work by station; stations overlap, so they may add up to more than `seconds`.
     """
 
-    model_config = ConfigDict(validate_assignment=False)
-
     run_id: str
     job: str
     collection: str = ""
@@ -76,13 +78,14 @@ class RunReport(BaseModel):
     stations: dict[str, float] = Field(default_factory=dict)
 
     def __str__(self) -> str:
-        c = self.counts
-        lines = [
+        c, rows = self.counts, self.rows
+        documents = (
             f"{self.collection or self.job}  {c.listed:,} listed = {c.unchanged:,} unchanged + {c.written:,} written + {c.empty:,} empty"
-            f" + {c.rejected:,} rejected + {c.deferred:,} deferred; {c.deleted:,} deleted     in {self.seconds:.1f} s",
-            f"rows: {self.rows.upserted:,} upserted, {self.rows.deleted:,} deleted, {self.encoded:,} encoded; start-up {self.startup_s:.1f} s; "
-            + "  ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stations.items()),
-        ]
+            f" + {c.rejected:,} rejected + {c.deferred:,} deferred; {c.deleted:,} deleted     in {self.seconds:.1f} s"
+        )
+        work = f"rows: {rows.upserted:,} upserted, {rows.deleted:,} deleted, {self.encoded:,} encoded; start-up {self.startup_s:.1f} s"
+        stations = "  ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stations.items())
+        lines = [documents, f"{work}; {stations}" if stations else work]
         lines += [f"gap: {gap}" for gap in self.gaps]
         lines += [f"rejected: {reject}" for reject in self.rejects]
         return "\n".join(lines)
@@ -92,7 +95,7 @@ class Stopwatch:
     """Adds up seconds by station; called from several threads."""
 
     def __init__(self) -> None:
-        self._seconds: Counter[str] = Counter()
+        self._seconds: defaultdict[str, float] = defaultdict(float)
         self._mutex = threading.Lock()
 
     @property
@@ -104,7 +107,7 @@ class Stopwatch:
     def add(self, station: str, seconds: float) -> None:
         """Adds to a station."""
         with self._mutex:
-            self._seconds[station] += seconds  # type: ignore[assignment]  # a Counter of floats adds like one of ints
+            self._seconds[station] += seconds
 
     @contextlib.contextmanager
     def time(self, station: str) -> Iterator[None]:
@@ -116,10 +119,13 @@ class Stopwatch:
             self.add(station, time.perf_counter() - start)
 
     def each(self, station: str, items: Iterator[T]) -> Iterator[T]:
-        """Times every step of an iterator."""
-        while True:
-            with self.time(station):
-                item: Any = next(items, self)
-            if item is self:
-                return
-            yield item
+        """Times every step of an iterator; closing it closes `items`."""
+        try:
+            while True:
+                with self.time(station):
+                    item: Any = next(items, self)
+                if item is self:
+                    return
+                yield item
+        finally:
+            close(items)

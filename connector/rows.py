@@ -6,13 +6,15 @@ with the old row while a server replaces it. Rows carry their lineage, from whic
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connector.record import Key, Row, Visit, Window, generated_key
 from connector.schema.spec import LINEAGE, CollectionSpec, FieldSpec
 from connector.schema.values import convert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 LINEAGE_FORMAT = 1
 """Version of `lineage`. Changing it is a migration for every user."""
@@ -60,8 +62,8 @@ class Conform:
                 origin = origins[visit.key] = lineage(self.namespace, visit, self.fingerprint)
             try:
                 row = {name: take(window.rows[index]) for name, take in fields.items()}
-            except ValueError as error:
-                window.bad[index] = ("conform", str(error))
+            except Exception as error:  # noqa: BLE001 - a user's object that raises when it is looked at must not end the run
+                window.bad[index] = ("conform", str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
                 continue
             row.update(origin)
             if self.spec.primary.generated:
@@ -89,7 +91,7 @@ def _taker(field: FieldSpec) -> Callable[[Row], Any]:
         if value is None:
             value = default
             if required and name not in row:
-                raise ValueError(f"field `{name}` is missing; the row has: {', '.join(sorted(row)) or 'nothing'}")
+                raise ValueError(f"field `{name}` is missing; the row has: {', '.join(sorted(map(str, row))) or 'nothing'}")
         try:
             return convert(field, value)
         except ValueError as error:

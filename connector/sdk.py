@@ -17,9 +17,10 @@ from connector.errors import ConfigError
 from connector.interfaces import DeviceSpec, Head, Source
 from connector.job import Job
 from connector.loading import load_collection
+from connector.milvus.search import Hit
 from connector.pipeline import Options
 from connector.report import RunReport
-from connector.searching import Hit, Key, search_job
+from connector.searching import Key, search_job
 from connector.sources.rows import RowsSource
 
 

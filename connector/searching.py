@@ -8,28 +8,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel
-
-from connector.assembly import Parts, catalog
-from connector.encoding import Binding, EncoderHandle
+from connector.assembly import Parts
+from connector.binding import Binding
+from connector.encoding import EncoderHandle
 from connector.errors import ConfigError, PlanNeeded, nearest
 from connector.interfaces import DeviceSpec
 from connector.job import Job
+from connector.milvus.catalog import Catalog
+from connector.milvus.client import connect
+from connector.milvus.search import Hit, search
+from connector.milvus.sink import MilvusSink
 from connector.schema.spec import VectorFieldSpec
-
-
-class Hit(BaseModel):
-    """One result.
-
-    Attributes:
-        id: Primary key.
-        distance: As the metric gives it: a similarity for COSINE and IP (higher is nearer), a distance for L2 (lower is nearer).
-        fields: The row's declared scalar columns.
-    """
-
-    id: str | int
-    distance: float
-    fields: dict[str, Any]
 
 
 class Key:
@@ -62,18 +51,20 @@ def search_job(job: Job, query: str | Key, *, field: str | None = None, limit: i
     """
     parts = Parts.of(job)
     vector_field = _field(parts, field)
-    with catalog(job) as milvus:
-        have = milvus.have(parts.spec.name)
-        live = have.live
+    with connect(job.milvus) as connection:
+        catalog = Catalog(connection)
+        live = catalog.have(parts.spec.name).live
         if live is None or live.stamp is None:
             raise ConfigError(f"there is no collection `{parts.spec.name}` made by connector here", hint="run the job first: connector run JOB")
         _same_encoder(parts, vector_field, live.stamp.identity)
-        milvus.load(live.name)
-        sink = milvus.sink(live.name, parts.spec)
-        vector = _stored(sink, query, vector_field) if isinstance(query, Key) else _encoded(parts, vector_field, query)
+        catalog.load(live.name)
+        if isinstance(query, Key):
+            vector = _stored(MilvusSink(connection, live.name, parts.spec), query, parts, vector_field)
+        else:
+            vector = _encoded(parts, vector_field, query)
         columns = [column.name for column in parts.spec.columns]
-        found = milvus.search(live.name, vector_field, vector, limit=limit, where=where, fields=columns)
-    return [Hit(id=hit.id, distance=hit.distance, fields=hit.fields) for hit in found]
+        [hits] = search(connection, live.name, parts.spec, [vector], field=vector_field.name, limit=limit, filter=where, output_fields=columns)
+    return hits
 
 
 def _field(parts: Parts, name: str | None) -> VectorFieldSpec:
@@ -96,8 +87,11 @@ def _same_encoder(parts: Parts, field: VectorFieldSpec, stamped: Any) -> None:
         raise PlanNeeded(f"{field.name}: the live vectors come from another encoder: {'; '.join(different)}", hint="search with the schema that filled it")
 
 
-def _stored(sink: Any, query: Key, field: VectorFieldSpec) -> Any:
-    row = sink.read([query.value], [field.name]).get(query.value)
+def _stored(sink: MilvusSink, query: Key, parts: Parts, field: VectorFieldSpec) -> Any:
+    value = query.value
+    if parts.spec.primary.type == "INT64" and isinstance(value, str) and value.lstrip("-").isdigit():
+        value = int(value)  # the command line has only strings
+    row = sink.read([value], [field.name]).get(value)
     if row is None:
         raise ConfigError(f"no row has the key {query.value!r}", hint="check the key")
     return row[field.name]

@@ -1,7 +1,7 @@
 """Cuts the inputs of windows into slices that workers prepare, and joins what they prepared into lots worth sorting.
 
-A slice is small, so that workers share a window and little waits at a time; a lot is as much of one window as memory allows, because the more
-inputs are sorted by cost together, the less is padded.
+A slice is small, so that workers share a window and little waits at a time; a lot is as much of one window as memory allows, because
+the more inputs are sorted by cost together, the less is padded.
 """
 
 from __future__ import annotations
@@ -30,7 +30,15 @@ Result: TypeAlias = Prepared | RowError
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Fields that one forward pass fills: the same encoder, source field and device."""
+    """Fields that one forward pass fills.
+
+    Attributes:
+        encoder: Their encoder.
+        source: The row's field that is encoded.
+        device: Where and how to compute.
+        bindings: The fields, one head each.
+        prepare: Prepares one input.
+    """
 
     encoder: Encoder
     source: str
@@ -40,12 +48,21 @@ class Group:
 
     @property
     def name(self) -> str:
+        """The encoder's, for messages."""
         return f"{self.encoder.model.kind}:{self.encoder.model.model}"
 
 
 @dataclass(slots=True)
 class Slice:
-    """Some distinct inputs of one window and the rows that each stands in; without a group: the window's end."""
+    """Some distinct inputs of one window.
+
+    Attributes:
+        window: The window.
+        group: The fields to fill; None marks the window's end.
+        inputs: As the rows hold them; emptied once they are prepared.
+        rows: For each input the indices of the rows that it stands in.
+        results: For each input what became of it.
+    """
 
     window: Window
     group: Group | None = None
@@ -55,10 +72,12 @@ class Slice:
 
     @property
     def nbytes(self) -> int:
+        """Bytes of what is prepared."""
         return sum(result.nbytes for result in self.results if isinstance(result, Prepared))
 
 
 def grouped(bindings: Sequence[Binding], devices: Mapping[str, DeviceSpec]) -> list[Group]:
+    """The groups of a collection's fields, in the order of their first fields."""
     groups: dict[tuple[int, str, DeviceSpec], Group] = {}
     for binding in bindings:
         device = devices.get(binding.field.name, DeviceSpec())

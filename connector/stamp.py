@@ -97,13 +97,13 @@ def compare(stamp: Stamp, spec: Mapping[str, Any], identity: Mapping[str, Mappin
         spec: `CollectionSpec.normalised()` of the code.
         identity: Encoder identity by vector field, of the code.
     """
-    spec, words = _plain(spec), ("live", "in code")
-    rest = sorted((set(stamp.spec) | set(spec)) - {"fields", "vectors", "indexes"})
+    old, new, words = _plain(stamp.spec), _plain(spec), ("live", "in code")
+    rest = sorted((set(old) | set(new)) - {"fields", "vectors", "indexes"})
     return (
-        *_compare_named(_by_name(stamp.spec), _by_name(spec), words),
-        *_compare_named(_labelled(stamp.spec["indexes"], "index"), _labelled(spec["indexes"], "index"), words),
-        *_compare_named(_labelled(stamp.identity, "encoder"), _labelled(_plain(identity), "encoder"), words),
-        *(_sentence("collection", key, stamp.spec.get(key), spec.get(key), words) for key in rest if stamp.spec.get(key) != spec.get(key)),
+        *_compare_named(_by_name(old), _by_name(new), words),
+        *_compare_named(_labelled(old["indexes"], "index"), _labelled(new["indexes"], "index"), words),
+        *_compare_named(_labelled(_plain(stamp.identity), "encoder"), _labelled(_plain(identity), "encoder"), words),
+        *(_sentence("collection", key, old.get(key), new.get(key), words) for key in rest if old.get(key) != new.get(key)),
     )
 
 

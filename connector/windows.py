@@ -6,11 +6,13 @@ ledger commits them in listing order). A document that comes twice, as a cursor 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from connector.record import Part, Row, Visit, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ def _value_bytes(value: Any) -> int:
     if isinstance(value, str | bytes):
         return len(value)
     if isinstance(value, dict):
-        return 16 + sum(len(key) + _value_bytes(item) for key, item in value.items())
+        return 16 + sum(_value_bytes(key) + _value_bytes(item) for key, item in value.items())
     if isinstance(value, list | tuple):
         return 16 + sum(map(_value_bytes, value))
     return int(getattr(value, "nbytes", 16))

@@ -13,11 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connector.errors import DocumentError, Refused, Transient
-from connector.interfaces import Parser, Position
+from connector.interfaces import Parser
 from connector.ledger import Ledger
 from connector.pipeline import Monitor, Options, Stations, run
 from connector.reading import Reader
-from connector.record import Document, Gap, Payload, Removed, Row, Window
+from connector.record import Document, Gap, Payload, Position, Removed, Row, Window
 from connector.recovery import recover
 from connector.report import RunReport
 from connector.rows import Conform

@@ -29,6 +29,7 @@ _FLAGS = {
 }
 _HARMLESS = {"Transformer", "Pooling", "Normalize", "Dropout"}
 _WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")
+_NO_LIMIT = 1e9
 _LENGTHS = ("max_position_embeddings", "n_positions")
 
 OFFSET_POSITIONS = frozenset(
@@ -124,7 +125,7 @@ def _modules(root: Path, model: str) -> dict[str, str]:
         name = kind.rpartition(".")[2]
         if not kind.startswith("sentence_transformers.") or name not in _HARMLESS:
             raise ConfigError(
-                f"model {model} has a module `{place or name}` of type {name}, which is not supported yet; leaving it out would give wrong vectors",
+                f"model {model} has a module `{place or name}` of type {name}, which is not supported yet; without it vectors go wrong",
                 hint="choose a model made of Transformer, Pooling and Normalize",
             )
         if ".." in Path(place).parts or Path(place).is_absolute():
@@ -134,7 +135,8 @@ def _modules(root: Path, model: str) -> dict[str, str]:
 
 def _check(config: dict[str, Any], model: str) -> None:
     if config.get("auto_map"):
-        raise ConfigError(f"model {model} brings its own program code (auto_map in config.json), which is never run", hint="choose another model")
+        problem = f"model {model} brings its own program code (auto_map in config.json), which is never run"
+        raise ConfigError(problem, hint="choose a model of an architecture that transformers has")
     if config.get("is_encoder_decoder"):
         raise ConfigError(f"model {model} is an encoder-decoder, which is not supported yet", hint="choose an encoder-only model")
 
@@ -142,7 +144,8 @@ def _check(config: dict[str, Any], model: str) -> None:
 def _width(config: dict[str, Any], model: str) -> int:
     found = next((config[name] for name in _WIDTHS if isinstance(config.get(name), int)), None)
     if found is None:
-        raise ConfigError(f"model {model}: config.json states no {' or '.join(_WIDTHS)}, so it is no text encoder", hint="choose another model")
+        problem = f"model {model}: config.json states no {' or '.join(_WIDTHS)}, so it is no text encoder"
+        raise ConfigError(problem, hint="choose another model")
     return int(found)
 
 
@@ -158,7 +161,7 @@ def _positions(config: dict[str, Any]) -> int | None:
 
 def _max_tokens(stated: int | None, tokenizer: dict[str, Any], positions: int | None) -> int:
     """The smallest of what the folder states (a tokenizer's model_max_length of 1e30 says nothing), else 512."""
-    limits = [limit for limit in (stated or tokenizer.get("model_max_length"), positions) if limit is not None and limit < 1e9]  # noqa: PLR2004 - any sentinel
+    limits = [limit for limit in (stated or tokenizer.get("model_max_length"), positions) if limit is not None and limit < _NO_LIMIT]
     return int(min(limits)) if limits else 512
 
 
@@ -167,7 +170,8 @@ def _pooling(config: dict[str, Any], model: str) -> str:
     stated = config.get("pooling_mode", [mode for flag, mode in _FLAGS.items() if config.get(flag)] or ["mean"])
     modes = [stated] if isinstance(stated, str) else list(stated)
     if len(modes) != 1 or modes[0] not in _MODES:
-        raise ConfigError(f"model {model} pools by {' + '.join(map(str, modes))}, which is not supported yet; supported: {', '.join(_MODES)}")
+        problem = f"model {model} pools by {' + '.join(map(str, modes))}, which is not supported yet"
+        raise ConfigError(problem, hint=f"valid: {', '.join(_MODES)}, one at a time")
     return _MODES[modes[0]]
 
 

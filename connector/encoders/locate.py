@@ -75,7 +75,8 @@ def _package(path: str, revision: str | None) -> Located:
     spec = importlib.util.find_spec(package)
     roots = list(spec.submodule_search_locations or []) if spec else []
     if not roots:
-        raise ConfigError(f"model package://{path}: no package `{package}` is installed", hint=f"pip install the package that holds {package}")
+        hint = f"pip install the package that holds {package}"
+        raise ConfigError(f"model package://{path}: no package `{package}` is installed", hint=hint)
     folder = Path(roots[0], *parts)
     if not folder.is_dir():
         raise ConfigError(f"model package://{path}: the package `{package}` has no folder {'/'.join(parts)}", hint="correct the name")
@@ -84,7 +85,8 @@ def _package(path: str, revision: str | None) -> Located:
 
 def _folder(folder: Path, revision: str | None) -> Located:
     if revision:
-        raise ConfigError(f"model folder {folder} cannot have a revision ({revision})", hint="leave it out: the weights' hash takes its place")
+        hint = "leave it out: the weights' hash takes its place"
+        raise ConfigError(f"model folder {folder} cannot have a revision ({revision})", hint=hint)
     if not folder.is_dir():
         raise ConfigError(f"there is no model folder {folder}", hint="correct the path, or name a hub model as org/name")
     return Located(folder, folder.resolve().name)

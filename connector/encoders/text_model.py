@@ -43,12 +43,13 @@ def _pretrained(folder: Path, name: str, options: dict[str, Any]) -> Any:
         except Exception as error:  # noqa: BLE001 - whatever the library raises here, the files are not a model that it can load
             problem = type(error).__name__
             if is_out_of_memory(error):
-                raise ConfigError(f"model {name}: its weights do not fit in memory", hint="use a smaller model or a larger machine") from None
+                raise ConfigError(f"model {name}: its weights do not fit in memory", hint="use a smaller model") from None
             if not (attention == "sdpa" and "attention" in str(error)):
                 break
         else:
             return _complete(network, info, name)
-    raise ConfigError(f"model {name}: the weights in {folder} could not be loaded ({problem})", hint="download the model again, or upgrade `transformers`")
+    hint = "download the model again, or upgrade `transformers`"
+    raise ConfigError(f"model {name}: the weights in {folder} could not be loaded ({problem})", hint=hint)
 
 
 def _complete(network: Any, info: dict[str, Any], name: str) -> Any:
@@ -109,9 +110,8 @@ class TextModel:
                 return self._forward([item.data for item in items], heads)
         except Exception as error:
             if not is_out_of_memory(error):
-                raise EncodeError(
-                    f"model {self._name} failed on {len(items)} inputs ({type(error).__name__})", hint="try precision: fp32 or a smaller batch under encode"
-                ) from error
+                problem = f"model {self._name} failed on {len(items)} inputs ({type(error).__name__})"
+                raise EncodeError(problem, hint="try precision: fp32 or a smaller batch under encode") from error
         # outside of the handler, so that no traceback keeps the tensors of the failed batch alive
         self._free()
         raise OutOfMemory(f"model {self._name}: {len(items)} inputs do not fit in memory", hint="set a smaller batch under encode")

@@ -56,7 +56,8 @@ class TransformersEncoder:
     def _length(self, wanted: int | None) -> int:
         most = self._about.positions
         if wanted is not None and (wanted < 1 or (most is not None and wanted > most)):
-            raise ConfigError(f"max_tokens is {wanted}, but model {self._located.name} reads 1 to {most} tokens", hint=f"set max_tokens to at most {most}")
+            hint = f"set max_tokens to at most {most}"
+            raise ConfigError(f"max_tokens is {wanted}, but model {self._located.name} reads 1 to {most} tokens", hint=hint)
         return self._about.max_tokens if wanted is None else wanted
 
     def _usable(self) -> int:
@@ -64,13 +65,15 @@ class TransformersEncoder:
         tokenizer = load_tokenizer(self._path, lowercase=self._about.lowercase)
         name, size = self._located.name, self._about.vocabulary
         if size is not None and tokenizer.get_vocab_size() > size:
-            raise ConfigError(f"model {name}: the tokenizer has {tokenizer.get_vocab_size()} tokens, the model {size}", hint="download the model again")
+            problem = f"model {name}: the tokenizer has {tokenizer.get_vocab_size()} tokens, the model {size}"
+            raise ConfigError(problem, hint="download the model again")
         if not self._about.prompt_pooled and any(self._prompts.values()):
             raise ConfigError(f"model {name} leaves its prompt out of the pooling, which is not supported yet", hint="choose another model")
         prompt = max(len(tokenizer.encode(prompt, add_special_tokens=False)) for prompt in self._prompts.values())
         usable = self._max_tokens - prompt - tokenizer.num_special_tokens_to_add(is_pair=False)
         if usable < 1:
-            raise ConfigError(f"model {name}: max_tokens {self._max_tokens} leaves no token for the text", hint="raise max_tokens or shorten the prompt")
+            problem = f"model {name}: max_tokens {self._max_tokens} leaves no token for the text"
+            raise ConfigError(problem, hint="raise max_tokens or shorten the prompt")
         return usable
 
     def _identity(self) -> ModelIdentity:

@@ -39,7 +39,8 @@ def _shards(index: Path) -> list[Path]:
     files = sorted({index.parent / shard for shard in read_json(index).get("weight_map", {}).values()})
     missing = [file.name for file in files if not file.is_file()]
     if missing or not files:
-        raise ConfigError(f"{index} names weights that are not there: {', '.join(missing[:3]) or 'none at all'}", hint="download the model again")
+        problem = f"{index} names weights that are not there: {', '.join(missing[:3]) or 'none at all'}"
+        raise ConfigError(problem, hint="download the model again")
     return files
 
 
@@ -51,7 +52,8 @@ def check_weights(folder: Path, model: str) -> list[Path]:
     """
     files = weight_files(folder)
     if not files:
-        raise ConfigError(f"model {model}: no weights in folder {folder}, wanted {_SAFE}", hint="name the folder that save_pretrained wrote")
+        hint = "name the folder that save_pretrained wrote"
+        raise ConfigError(f"model {model}: no weights in folder {folder}, wanted {_SAFE}", hint=hint)
     return files
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from connector import faults
-from connector.errors import BadRows, ConnectorError, PlanNeeded, SchemaError, SinkError
+from connector.errors import BadRows, PlanNeeded, SchemaError, SinkError
 from connector.milvus import describe, features
 from connector.milvus.client import Connection
 from connector.plan import (
@@ -85,7 +85,8 @@ class Catalog:
         names = self._call("list collections", self._client.list_collections)
         found = name if name in names else self._alias(name, names)
         if found is None:
-            raise PlanNeeded(f"there is no collection `{name}` at {self.connection.settings.uri}", hint="run `connector apply`, or a job that fills it")
+            where = self.connection.settings.uri
+            raise PlanNeeded(f"there is no collection `{name}` at {where}", hint="run `connector apply`, or a job that fills it")
         return found
 
     def stamp(self, collection: str) -> Stamp | None:
@@ -135,6 +136,8 @@ class Catalog:
         return {one["field_name"]: describe.live_index(one) for one in described if one}
 
     def _loaded(self, name: str) -> bool:
+        if self.connection.server.lite:
+            return True  # it forgets at every closing of the file, so reads load it when they need it
         state = self._call(f"load state of {name}", self._client.get_load_state, name)
         return getattr(state.get("state"), "name", "") == "Loaded"
 
@@ -178,11 +181,12 @@ class Catalog:
             self._alter(name, properties)
         made = self._generation(name, 0)
         if made.stamp is None or made.stamp.uid != stamp.uid:
-            raise SinkError(f"{name} does not carry our stamp after it was created", hint="was it created by someone else just now? run it again")
+            raise SinkError(f"{name} was created by someone else at the same moment", hint="run the same command again")
         changed = drift(made)
         if changed:
             self.drop(name)
-            raise SchemaError(f"{self.connection.server.text} did not keep the declared fields: {'; '.join(changed)}", hint="use a newer server")
+            server = self.connection.server.text
+            raise SchemaError(f"{server} did not keep the declared fields: {'; '.join(changed)}", hint="use a newer server")
 
     def _index(self, collection: str, field: str, spec: CollectionSpec) -> None:
         from pymilvus.milvus_client import IndexParams
@@ -204,7 +208,7 @@ class Catalog:
 
         try:
             self._ddl(f"create alias {alias}", make)
-        except ConnectorError:
+        except (SinkError, SchemaError):
             self._ddl(f"move alias {alias}", self._client.alter_alias, collection, alias)  # it dangled: its collection was dropped
 
     def _alter(self, collection: str, properties: dict[str, str]) -> None:

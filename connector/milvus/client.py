@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
-from connector.errors import ConfigError, ConnectorError
+from connector.errors import ConfigError, ConnectorError, SinkError
 from connector.milvus.settings import MilvusSettings
 from connector.milvus.translate import translate
 from connector.retry import RetryPolicy, retry
@@ -125,7 +125,7 @@ def connect(settings: MilvusSettings) -> Connection:
     what = f"Milvus at {settings.uri}"
     client, version = retry(lambda: _dial(settings, what), settings.first_contact, what)
     connection = Connection(settings, client, parse_version(version))
-    if settings.database and not settings.lite:
+    if settings.database:
         _check_database(connection)
     return connection
 
@@ -177,8 +177,6 @@ def _readable(error: Exception, settings: MilvusSettings, what: str) -> Connecto
 
 
 def _options(settings: MilvusSettings) -> dict[str, Any]:
-    if settings.lite:
-        return {}
     names = ("secure", "server_pem_path", "ca_pem_path", "client_pem_path", "client_key_path", "server_name")
     options = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
     if settings.token is not None:
@@ -222,9 +220,13 @@ def _release(path: str) -> None:
 
 def _check_database(connection: Connection) -> None:
     """A database that does not exist is only noticed by the first call that needs it, so such a call is made."""
+    settings = connection.settings
+    what = f"database {settings.database}"
     try:
-        settings = connection.settings
-        connection.call(f"database {settings.database}", connection.client.list_collections, policy=settings.first_contact)
+        connection.call(what, connection.client.list_collections, policy=settings.first_contact)
+    except SinkError as error:
+        connection.close()
+        raise ConfigError(error.message, hint="create the database, or correct `database`") from error
     except ConnectorError:
         connection.close()
         raise

@@ -33,6 +33,7 @@ _SLOTS = {
     "GEOMETRY": "geometry_wkt_data",
     "JSON": "json_data",
 }
+_EXACT = {"int8": np.dtype("i1"), "binary": np.dtype("u1")}
 _STORED: dict[str, Any] = {"float32": "<f4", "float16": "<f2", "int8": "i1", "binary": "u1"}
 
 
@@ -51,15 +52,15 @@ def upsert_request(collection: str, spec: CollectionSpec, rows: Sequence[Row], v
     from pymilvus.grpc_gen import milvus_pb2
 
     request = milvus_pb2.UpsertRequest(collection_name=collection, num_rows=len(rows))
-    for field in spec.fields:
+    for scalar in spec.fields:
         try:
-            _scalars(request.fields_data.add(), field, [row.get(field.name) for row in rows])
+            _scalars(request.fields_data.add(), scalar, [row.get(scalar.name) for row in rows])
         except (TypeError, ValueError) as error:
-            raise BadRows(f"field `{field.name}`: {error}") from error
+            raise BadRows(f"field `{scalar.name}`: a value does not fit {scalar.type}: {error}") from error
     for vector in spec.vectors:
         _vectors(request.fields_data.add(), vector, vectors[vector.name])
     if spec.dynamic:
-        _dynamic(request.fields_data.add(), {one.name for one in (*spec.fields, *spec.vectors)}, rows)
+        _dynamic(request.fields_data.add(), {*(one.name for one in spec.fields), *(one.name for one in spec.vectors)}, rows)
     return request
 
 
@@ -76,18 +77,20 @@ def check_vectors(spec: CollectionSpec, vectors: Vectors, rows: int) -> dict[int
     for field in spec.vectors:
         values = vectors.get(field.name)
         if values is None:
-            raise SchemaError(f"{spec.name}.{field.name}: no vectors for this field", hint="this is a bug of the encoder or the pipeline")
-        found = (len(values),) if field.dim is None else np.shape(values)
+            raise SchemaError(f"{spec.name}.{field.name}: the window holds no vectors for this field")
+        found = getattr(values, "shape", (len(values),))
         wanted = (rows,) if field.dim is None else (rows, field.dim // 8 if field.dtype == "binary" else field.dim)
         if found != wanted:
-            raise SchemaError(f"{spec.name}.{field.name}: vectors of shape {found}, but the collection wants {wanted}", hint=f"set dim={found[-1]}")
+            raise SchemaError(f"{spec.name}.{field.name}: vectors of shape {found}, but the collection wants {wanted}")
+        if field.dtype in _EXACT and getattr(values, "dtype", None) != _EXACT[field.dtype]:
+            raise SchemaError(f"{spec.name}.{field.name}: the vectors are not {field.dtype}, as the collection wants")
         bad |= {index: f"field `{field.name}`: {reason}" for index, reason in _unfit(field, values)}
     return bad
 
 
-def take(vectors: Vectors, indices: Sequence[int]) -> Vectors:
+def take(vectors: Vectors, indices: list[int]) -> Vectors:
     """Some rows of every field."""
-    return {name: values[list(indices)] if isinstance(values, np.ndarray) else [values[i] for i in indices] for name, values in vectors.items()}
+    return {name: values[indices] if isinstance(values, np.ndarray) else [values[i] for i in indices] for name, values in vectors.items()}
 
 
 def _unfit(field: VectorFieldSpec, values: Any) -> list[tuple[int, str]]:
@@ -169,7 +172,7 @@ def _bfloat16(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
 
 def _varint(number: int) -> bytes:
     out = bytearray()
-    while number > 0x7F:
+    while number >> 7:
         out.append(number & 0x7F | 0x80)
         number >>= 7
     out.append(number)

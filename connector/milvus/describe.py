@@ -1,7 +1,8 @@
 """A collection in pymilvus's words: a specification turned into a schema to create, and what a server describes turned back.
 
-No two versions describe alike: Milvus Lite reports no build parameters and drops an array's element length, servers report numbers as text
-and a scalar's missing metric as "". Everything is brought into the form of `stamp.fields_of` and `stamp.indexes_of`; None means not reported.
+No two versions describe alike: Milvus Lite reports no build parameters and drops an array's element length, servers report numbers as
+text and a scalar's missing metric as "". Everything is brought into the form of `stamp.fields_of` and `stamp.indexes_of`; None
+means not reported.
 """
 
 from __future__ import annotations
@@ -22,9 +23,8 @@ VECTOR_TYPES = {
 """Milvus's name of a vector type, by ours."""
 
 _KINDS = {name: kind for kind, name in VECTOR_TYPES.items()}
-_STATUS = {
-    "field_name", "index_name", "index_type", "metric_type", "total_rows", "indexed_rows", "pending_index_rows", "state", "index_state_fail_reason"
-}  # fmt: skip
+_NAMES = {"field_name", "index_name", "index_type", "metric_type"}
+_PROGRESS = {"total_rows", "indexed_rows", "pending_index_rows", "state", "index_state_fail_reason"}
 _NO_METRIC = {"", "NONE"}
 
 
@@ -103,7 +103,7 @@ def _live_field(field: Mapping[str, Any]) -> dict[str, Any]:
 def live_index(description: Mapping[str, Any]) -> dict[str, Any]:
     """`describe_index`'s answer in the form of `stamp.indexes_of`, without what changes while an index is built."""
     metric = description.get("metric_type")
-    params = {key: str(value) for key, value in description.items() if key not in _STATUS}
+    params = {key: str(value) for key, value in description.items() if key not in _NAMES | _PROGRESS}
     return {"type": description["index_type"], "metric": None if metric in _NO_METRIC else metric, **params}
 
 

@@ -1,7 +1,7 @@
 """Says whether a server can hold a collection, before anything is created there.
 
-Asking the server by trying is not possible: Milvus 2.3.5 creates a collection with a field type that it does not know and then dies when it
-loads it, for good; nullable is dropped in silence; Milvus Lite takes any index name. So what each version can do is a table here.
+Asking the server by trying is not possible: Milvus 2.3.5 creates a collection with a field type that it does not know and then dies
+when it loads it, for good; nullable is dropped in silence; Milvus Lite takes any index name. So what each version can do is a table.
 """
 
 from __future__ import annotations
@@ -94,7 +94,8 @@ def check(spec: CollectionSpec, server: Server) -> None:
             continue
         place = f"{where}.{field}" if field else where
         newer = f"Milvus {_dotted(support.since)} and newer do"
-        raise SchemaError(f"{place}: {server.text} does not have {support.words}; {newer}", hint=_INSTEAD.get(feature, "use a newer server"))
+        hint = _INSTEAD.get(feature, "use a newer server")
+        raise SchemaError(f"{place}: {server.text} does not have {support.words}; {newer}", hint=hint)
 
 
 def needs(spec: CollectionSpec) -> Iterator[tuple[str, str]]:

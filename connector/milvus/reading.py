@@ -1,7 +1,7 @@
 """Reads of one collection that always see what was written, and that wait for a collection which is still being loaded.
 
-Every read asks for Strong consistency; an iterator ignores that level and may see nothing, so a Strong query goes before it as a barrier. Milvus
-Lite never pages: paging by key loses rows there and its iterator takes 242 s for what one query gives in 3.
+Every read asks for Strong consistency; an iterator ignores that level and may see nothing, so a Strong query goes before it as a
+barrier. Milvus Lite never pages: paging by key loses rows there and its iterator takes 242 s for what one query gives in 3.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from connector.errors import ConfigError, nearest
+from connector.errors import BadRows, ConfigError, nearest
 from connector.milvus.client import Connection
 from connector.milvus.reading import Reader, plain, vector_of
 from connector.record import Key, Row
@@ -31,7 +31,7 @@ class Hit:
     fields: Row
 
 
-def search(
+def search(  # noqa: PLR0913 - a search has this many knobs, all but four by keyword
     connection: Connection,
     collection: str,
     spec: CollectionSpec,
@@ -60,23 +60,24 @@ def search(
         One list a vector, nearest first.
 
     Raises:
-        ConfigError: There is no such field.
+        ConfigError: There is no such field, or Milvus does not understand the filter.
     """
     fields = {one.name: one for one in spec.vectors}
     if field not in fields:
         raise ConfigError(f"{spec.name} has no vector field `{field}`", hint=nearest(field, fields))
-    found = Reader(connection, collection, spec).loaded(
-        "search",
-        connection.client.search,
-        collection,
-        [one if isinstance(one, Mapping) else one.tolist() if hasattr(one, "tolist") else list(one) for one in vectors],
-        anns_field=field,
-        limit=limit,
-        filter=filter,
-        output_fields=list(output_fields),
-        search_params={"metric_type": fields[field].metric, "params": dict(params or {})},
-        consistency_level="Strong",
-    )
+    options = {
+        "anns_field": field,
+        "limit": limit,
+        "filter": filter,
+        "output_fields": list(output_fields),
+        "search_params": {"metric_type": fields[field].metric, "params": dict(params or {})},
+        "consistency_level": "Strong",
+    }
+    data = [one if isinstance(one, Mapping) else one.tolist() if hasattr(one, "tolist") else list(one) for one in vectors]
+    try:
+        found = Reader(connection, collection, spec).loaded("search", connection.client.search, collection, data, **options)
+    except BadRows as error:
+        raise ConfigError(error.message, hint="correct the filter, the limit or the search parameters") from error
     return [[_hit(one, spec, output_fields) for one in hits] for hits in found]
 
 

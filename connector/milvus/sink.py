@@ -53,6 +53,7 @@ class MilvusSink:
         self._connection = connection
         self._reader = Reader(connection, collection, spec)
         self._key = spec.primary.name
+        self._what = f"upsert into {collection}"
         self._max_bytes = max_request_bytes
         self._max_rows = max_request_rows
 
@@ -62,7 +63,8 @@ class MilvusSink:
         Raises:
             SchemaError: A vector array has the wrong shape; nothing was sent.
         """
-        rejects = {index: why for index, why in check_vectors(self.spec, window.vectors, len(window.rows)).items() if index not in window.bad}
+        unfit = check_vectors(self.spec, window.vectors, len(window.rows))
+        rejects = {index: why for index, why in unfit.items() if index not in window.bad}
         good = [index for index in range(len(window.rows)) if index not in window.bad and index not in rejects]
         last = {window.rows[index][self._key]: index for index in good}
         chosen = sorted(last.values())
@@ -75,7 +77,7 @@ class MilvusSink:
         """Deletes by primary key; unknown keys are no error. Returns how many were asked for."""
         for some in _chunks(list(keys)):
             condition = in_filter(self._key, some)
-            self._connection.call(f"delete from {self.collection}", self._connection.client.delete, self.collection, filter=condition)
+            self._connection.call(f"delete rows of {self.collection}", self._connection.client.delete, self.collection, filter=condition)
         return len(keys)
 
     def read(self, keys: Sequence[Key], fields: Sequence[str]) -> dict[Key, Row]:
@@ -100,7 +102,7 @@ class MilvusSink:
         try:
             self._request([window.rows[index] for index in indices], take(window.vectors, indices))
         except (RequestTooLarge, BadRows) as error:
-            reason = error.message
+            reason = error.message.removeprefix(f"{self._what}: ")
         else:
             return {}
         if len(indices) == 1:
@@ -124,7 +126,7 @@ class MilvusSink:
             if done.upsert_count != len(rows):
                 raise Transient(f"{done.upsert_count} rows acknowledged of {len(rows)} sent to {self.collection}")
 
-        self._connection.call(f"upsert into {self.collection}", send)
+        self._connection.call(self._what, send)
 
 
 def _chunks(keys: list[Key]) -> Iterator[list[Key]]:

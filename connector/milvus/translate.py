@@ -49,7 +49,7 @@ _RPC: tuple[_Row, ...] = (
     ("PERMISSION_DENIED", "", AuthError, "the user lacks a privilege: {text}", "grant it, or use another user"),
     ("RESOURCE_EXHAUSTED", "larger than max", RequestTooLarge, "{text}", ""),
     ("RESOURCE_EXHAUSTED", "", Throttled, "{text}", ""),
-    ("UNIMPLEMENTED", "", ConfigError, "the server does not know this request: {text}", "is this Milvus's grpc port (19530)? else upgrade the server"),
+    ("UNIMPLEMENTED", "", ConfigError, "the server does not know this request: {text}", "is this the grpc port? Else upgrade the server"),
     *((status, "", Transient, f"no answer in time ({status})", "") for status in ("DEADLINE_EXCEEDED", "CANCELLED", "ABORTED")),
 )
 """Status, pattern in its text, what it means."""
@@ -58,10 +58,10 @@ _RUNNING = "is the server running, and are host and port right?"
 _UNAVAILABLE: tuple[_Row, ...] = tuple(
     ("UNAVAILABLE", *rest)
     for rest in (
-        ("WRONG_VERSION_NUMBER", ConfigError, "TLS was tried, but this port does not speak it", "write http:// instead of https://, or leave `secure` out"),
-        ("CERTIFICATE_VERIFY_FAILED", ConfigError, "the server's certificate is not trusted", "set `server_pem_path` to it or its authority's"),
-        ("(Tls|Ssl) handshake failed", ConfigError, "the TLS handshake failed", "check `server_name`, `server_pem_path`, and the client certificate"),
-        ("Failed parsing HTTP/2|http1.x server", ConfigError, "this is an HTTP port, not grpc", "use the grpc port, 19530 (9091 is metrics and health)"),
+        ("WRONG_VERSION_NUMBER", ConfigError, "TLS was tried, but this port does not speak it", "write http://, without `secure`"),
+        ("CERTIFICATE_VERIFY_FAILED", ConfigError, "the server's certificate is not trusted", "set `server_pem_path` to it"),
+        ("(Tls|Ssl) handshake failed", ConfigError, "the TLS handshake failed", "check `server_name` and the certificates"),
+        ("Failed parsing HTTP/2|http1.x server", ConfigError, "this is an HTTP port, not grpc", "use the grpc port, 19530, not 9091"),
         ("Socket closed|onnection reset", Transient, "the server closed the connection", "is it still starting? If it speaks TLS, write https://"),
         ("(?i)resolv|resolution|name not found", Transient, "the host name is not known", "correct the host in `uri`"),
         ("refused", Transient, "not reachable: nobody listens on that host and port", _RUNNING),

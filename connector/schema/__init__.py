@@ -6,6 +6,8 @@
         id: str = Field(primary_key=True, generated=True)
         text: str = Field(max_length=4000)
         vector: Vector = VectorField(dim=384, encoder="transformers:sentence-transformers/all-MiniLM-L6-v2")
+
+`declare.py` reads the class, `spec.py` says what comes of it, `values.py` what fits a field.
 """
 
 from connector.schema.declare import (

@@ -34,6 +34,10 @@ Geometry: TypeAlias = Annotated[str, "GEOMETRY"]
 
 _PYTHON: dict[Any, str] = {bool: "BOOL", int: "INT64", float: "DOUBLE", str: "VARCHAR", dict: "JSON"}
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
+Spec = typing.TypeVar("Spec", bound=pydantic.BaseModel)
+
+_MAX_NAME = 240
+"""Most letters of a collection's name: Milvus takes 255, and physical names add the generation."""
 _MAX_DIM = 32_768
 _MAX_CAPACITY = 4_096
 _KEY_LENGTH = 32
@@ -77,7 +81,7 @@ def Field(  # noqa: N802 - reads as a declaration, as in pydantic
     return _Declared(vector=False, given=given if default is _ABSENT else {**given, "default": default})
 
 
-def VectorField(  # noqa: N802 - reads as a declaration, as in pydantic
+def VectorField(  # noqa: N802, PLR0913 - reads as a declaration, as in pydantic; each argument is one fact
     *,
     dim: int | None = None,
     encoder: str | None = None,
@@ -112,8 +116,8 @@ class Collection:
     """Base of every declared collection: annotate columns, give options as class keywords.
 
     `class Docs(Collection, name="docs", dynamic=False, shards=1, consistency="Strong")`. The name is the class name in lower
-    case when left out. A class without columns of its own or with `abstract=True` is a mixin. `spec_of(Docs)` gives the
-    specification.
+    case when left out. A class with `abstract=True` is a mixin: its columns belong to the classes that inherit from it, first. `spec_of(Docs)`
+    gives the specification.
     """
 
     def __init_subclass__(
@@ -168,23 +172,34 @@ class _Reader:
         raise SchemaError(f"{self.where}{message}", hint=hint)
 
     def read(self, options: dict[str, Any]) -> CollectionSpec:
-        if not _NAME.fullmatch(options["name"]) or "__g" in options["name"]:
-            self.fail(f": `{options['name']}` cannot name a collection", 'use letters, digits and "_", and no "__g"')
-        try:
-            hints = typing.get_type_hints(self.cls, include_extras=True)
-        except NameError as error:
-            self.fail(f": {error}", "import the type at the top of the file")
+        if not _NAME.fullmatch(options["name"]) or "__g" in options["name"] or len(options["name"]) > _MAX_NAME:
+            self.fail(f": `{options['name']}` cannot name a collection", f'use at most {_MAX_NAME} letters, digits and "_", and no "__g"')
+        hints = self._hints()
         scalars: list[FieldSpec] = []
         vectors: list[VectorFieldSpec] = []
         for name, hint in hints.items():
             if typing.get_origin(hint) is typing.ClassVar:
                 continue
             declared = self._declared(name)
-            if declared.vector or hint is Vector:
+            if declared.vector and hint is not Vector:
+                self.fail(f".{name}: declared with VectorField(), annotated as {_shown(hint)}", f"write {name}: Vector = VectorField(...)")
+            if hint is Vector:
                 vectors.append(self._vector(name, declared))
             else:
                 scalars.append(self._scalar(name, hint, declared.given))
         return self._collection(options, scalars, vectors)
+
+    def _hints(self) -> dict[str, Any]:
+        """Annotations of the class and its bases, bases first."""
+        try:
+            hints = typing.get_type_hints(self.cls, include_extras=True)
+        except Exception as error:  # noqa: BLE001 - an annotation is an expression: it may raise anything
+            self.fail(f": {error}", "import the type at the top of the file")
+        for base in self.cls.__mro__:
+            for name, value in vars(base).items():
+                if isinstance(value, _Declared) and name not in hints:
+                    self.fail(f".{name}: no annotation", f"write {name}: {'Vector' if value.vector else 'str'} = ...")
+        return hints
 
     def _declared(self, name: str) -> _Declared:
         if not _NAME.fullmatch(name):
@@ -199,6 +214,8 @@ class _Reader:
     def _scalar(self, name: str, hint: Any, given: dict[str, Any]) -> FieldSpec:
         hint, nullable = _optional(hint)
         kind, element = self._type(name, hint)
+        if not nullable and given.get("default", _ABSENT) is None:
+            self.fail(f".{name}: the default is None, but the type does not take it", f"annotate {_shown(hint)} | None, or remove the default")
         given = {**given, "nullable": nullable}
         text = "VARCHAR" in (kind, element)
         if given.get("generated"):
@@ -213,7 +230,7 @@ class _Reader:
             given["max_capacity"] = given.get("max_capacity") or _MAX_CAPACITY
         spec = self._build(FieldSpec, name, {"name": name, "type": kind, "element": element, **given})
         self._check_scalar(spec)
-        return spec
+        return self._with_default(spec)
 
     def _check_scalar(self, spec: FieldSpec) -> None:
         place = f".{spec.name}"
@@ -225,11 +242,17 @@ class _Reader:
             self.fail(f"{place}: a key must be `str` or `int` and never None, this is {spec.type}", "change its type")
         if spec.index is not None and spec.type not in spec.index.scalars:
             self.fail(f"{place}: index {spec.index.type} does not fit {spec.type}", f"it indexes {', '.join(sorted(spec.index.scalars))}")
-        if spec.default is not None:
-            try:
-                convert(spec, spec.default)
-            except ValueError as error:
-                self.fail(f"{place}: the default does not fit: {error}", "correct the default or the type")
+        if spec.primary_key and spec.default is not None:
+            self.fail(f"{place}: a primary key cannot have a default", "remove the default")
+
+    def _with_default(self, spec: FieldSpec) -> FieldSpec:
+        """The field with its default as it will be stored."""
+        if spec.default is None:
+            return spec
+        try:
+            return spec.model_copy(update={"default": convert(spec, spec.default)})
+        except ValueError as error:
+            self.fail(f".{spec.name}: the default does not fit: {error}", "correct the default or the type")
 
     def _type(self, name: str, hint: Any) -> tuple[str, str | None]:
         if typing.get_origin(hint) is Annotated and isinstance(hint.__metadata__[0], str):
@@ -241,8 +264,8 @@ class _Reader:
             return "ARRAY", element
         kind = _PYTHON.get(typing.get_origin(hint) or hint)
         if kind is None:
-            shown = getattr(hint, "__name__", str(hint))
-            self.fail(f".{name}: no Milvus type for `{shown}`", "use bool, int, float, str, dict, list[T], Vector, or a type of connector.schema")
+            valid = "use bool, int, float, str, dict, list[T], Vector, or a type of connector.schema"
+            self.fail(f".{name}: no Milvus type for `{_shown(hint)}`", valid)
         return kind, None
 
     def _vector(self, name: str, declared: _Declared) -> VectorFieldSpec:
@@ -263,7 +286,8 @@ class _Reader:
         if spec.metric not in METRICS[spec.dtype]:
             self.fail(f"{place}: metric {spec.metric} does not fit {spec.dtype} vectors", f"valid: {', '.join(METRICS[spec.dtype])}")
         if spec.dtype not in spec.index.kinds:
-            self.fail(f"{place}: index {spec.index.type} does not fit {spec.dtype} vectors", f"it indexes {', '.join(sorted(spec.index.kinds))}")
+            fits = ", ".join(sorted(spec.index.kinds))
+            self.fail(f"{place}: index {spec.index.type} does not fit {spec.dtype} vectors", f"it indexes {fits}")
         if (spec.dim is None) != (spec.dtype == "sparse"):
             self.fail(f"{place}: dim is {spec.dim}", "give dim=..., the numbers of one vector; only sparse vectors have none")
         if spec.dim is not None and not 1 <= spec.dim <= _MAX_DIM:
@@ -278,11 +302,11 @@ class _Reader:
         if spec.encoder is None and spec.source is None:
             self.fail(f"{place}: neither an encoder nor a source column", "write encoder=... or source=..., the column that holds vectors")
 
-    def _build(self, model: Any, name: str, values: dict[str, Any]) -> Any:
+    def _build(self, model: type[Spec], name: str, values: dict[str, Any]) -> Spec:
         try:
             return model(**values)
         except pydantic.ValidationError as error:
-            self.fail(f".{name}: {explain(error)}", "correct the declaration")
+            self.fail(f"{'.' if name else ''}{name}: {explain(error)}", "correct the declaration")
 
     def _collection(self, options: dict[str, Any], scalars: list[FieldSpec], vectors: list[VectorFieldSpec]) -> CollectionSpec:
         keys = [field.name for field in scalars if field.primary_key]
@@ -290,12 +314,16 @@ class _Reader:
             self.fail(f": {len(keys)} primary keys", "declare one: id: str = Field(primary_key=True, generated=True)")
         if sum(field.partition_key for field in scalars) > 1:
             self.fail(": more than one partition key", "keep one")
+        if options["shards"] < 1 or (options["partitions"] is not None and options["partitions"] < 1):
+            self.fail(f": shards is {options['shards']}, partitions is {options['partitions']}", "give 1 or more")
+        if options["partitions"] is not None and not any(field.partition_key for field in scalars):
+            self.fail(": partitions are given, but no field is the partition key", "write Field(partition_key=True), or remove partitions")
         if not vectors:
             self.fail(": no vector field", "declare one: vector: Vector = VectorField(dim=..., encoder=...)")
         description = (self.cls.__doc__ or "").strip().split("\n")[0]
-        values = {**options, "fields": (*scalars, *lineage_fields()), "vectors": tuple(vectors), "description": description, "where": self.where}
-        spec: CollectionSpec = self._build(CollectionSpec, "", values)
-        return spec
+        columns = {"fields": (*scalars, *lineage_fields()), "vectors": tuple(vectors)}
+        values = {**options, **columns, "description": description, "where": self.where}
+        return self._build(CollectionSpec, "", values)
 
 
 def lineage_fields() -> tuple[FieldSpec, ...]:
@@ -305,6 +333,10 @@ def lineage_fields() -> tuple[FieldSpec, ...]:
     """
     lengths = zip(LINEAGE, (255, 4096, 80), strict=True)
     return tuple(FieldSpec(name=name, type="VARCHAR", max_length=length) for name, length in lengths)
+
+
+def _shown(hint: Any) -> str:
+    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
 
 
 def _optional(hint: Any) -> tuple[Any, bool]:

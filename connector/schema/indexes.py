@@ -6,9 +6,12 @@ servers refuse an index whose parameters are missing.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from connector.errors import SchemaError
+from connector.registry import explain
 
 VectorKind: TypeAlias = Literal["float32", "float16", "bfloat16", "int8", "binary", "sparse"]
 DENSE: frozenset[VectorKind] = frozenset({"float32", "float16", "bfloat16", "int8"})
@@ -30,6 +33,14 @@ class _Index(BaseModel):
 
     kinds: ClassVar[frozenset[str]] = frozenset()
     """Vector types that it can index; empty for a scalar index."""
+
+    if not TYPE_CHECKING:  # type checkers know the parameters from the fields
+
+        def __init__(self, **given: Any) -> None:
+            try:
+                super().__init__(**given)
+            except ValidationError as error:
+                raise SchemaError(f"index {type(self).__name__}: {explain(error)}", hint="correct the index") from None
 
     @property
     def type(self) -> str:

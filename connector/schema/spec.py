@@ -145,7 +145,8 @@ class CollectionSpec(BaseModel):
         """
         scalars = [field.model_dump(exclude={"index"}, exclude_defaults=True) for field in self.fields]
         vectors = [{"name": v.name, "dtype": v.dtype, "dim": v.dim, "metric": v.metric, "nullable": v.nullable} for v in self.vectors]
-        indexes = {f.name: {"type": f.index.type, **f.index.params} for f in (*self.fields, *self.vectors) if f.index is not None}
+        both: tuple[FieldSpec | VectorFieldSpec, ...] = (*self.fields, *self.vectors)
+        indexes = {f.name: {"type": f.index.type, **f.index.params} for f in both if f.index is not None}
         return {
             "name": self.name,
             "fields": scalars,

@@ -12,17 +12,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+import reprlib
+import struct
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from connector.schema.spec import FieldSpec
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 MAX_JSON = 65_536
 """Most bytes of a JSON value on a server (Lite takes more)."""
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 40
 
 _INT_BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
 _MAX_FLOAT32 = 3.4028234663852886e38
@@ -44,13 +51,13 @@ def convert(spec: FieldSpec, value: Any) -> Any:
 
 
 def _found(value: Any, wanted: str) -> ValueError:
-    text = repr(value)
-    return ValueError(f"{type(value).__name__} {text if len(text) <= 40 else text[:37] + '...'}, but the field wants {wanted}")
+    return ValueError(f"{type(value).__name__} {_SHORT.repr(value)}, but the field wants {wanted}")
 
 
 def _number(value: Any) -> Any:
-    """A numpy scalar as a Python number."""
-    return value.item() if hasattr(value, "item") and not getattr(value, "shape", ()) else value
+    """A numpy scalar as a Python number; its dates stay as they are, since their unit is not ours."""
+    kind = getattr(getattr(value, "dtype", None), "kind", "mM")
+    return value if kind in "mM" or value.shape else value.item()
 
 
 def _bool(_: FieldSpec, value: Any) -> bool:
@@ -62,19 +69,19 @@ def _bool(_: FieldSpec, value: Any) -> bool:
 
 def _int(spec: FieldSpec, value: Any) -> int:
     value = _number(value)
-    if isinstance(value, datetime):
+    if isinstance(value, datetime) and spec.type == "INT64":
         value = round(_utc(value).timestamp() * 1000)
     if isinstance(value, bool) or not isinstance(value, int):
         raise _found(value, "an int")
     bits = _INT_BITS[spec.type]
     if not -(1 << bits - 1) <= value < 1 << bits - 1:
         raise _found(value, f"an int of {bits} bits")
-    return value
+    return int(value)
 
 
 def _float(spec: FieldSpec, value: Any) -> float:
     value = _number(value)
-    if isinstance(value, datetime):
+    if isinstance(value, datetime) and spec.type == "DOUBLE":
         value = _utc(value).timestamp()
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise _found(value, "a float")
@@ -84,10 +91,11 @@ def _float(spec: FieldSpec, value: Any) -> float:
         raise _found(value, "a float") from None
     if not math.isfinite(number):
         raise _found(value, "a finite number")
-    if isinstance(value, int) and int(number) != value:
-        raise _found(value, "a float that holds it exactly")
     if spec.type == "FLOAT" and abs(number) > _MAX_FLOAT32:
         raise _found(value, "a 32-bit float")
+    stored = struct.unpack("f", struct.pack("f", number))[0] if spec.type == "FLOAT" else number
+    if isinstance(value, int) and int(stored) != value:
+        raise _found(value, "a float that holds it exactly")
     return number
 
 
@@ -106,7 +114,7 @@ def _text(spec: FieldSpec, value: Any) -> str:
         raise ValueError(f"{size} bytes of UTF-8, but max_length is {spec.max_length}")
     if spec.primary_key and not value:
         raise ValueError("an empty string cannot be a primary key")
-    return str(value)
+    return str.__str__(value)  # not str(): a member of a `str` enumeration would come out as its name
 
 
 def _json(_: FieldSpec, value: Any) -> Any:
@@ -114,9 +122,12 @@ def _json(_: FieldSpec, value: Any) -> Any:
         raise _found(value, "a dict (servers take no other JSON)")
     try:
         size = len(json.dumps(value, allow_nan=False, ensure_ascii=False).encode())
+        good = all(isinstance(key, str) for key in _keys(value))
     except (TypeError, ValueError) as error:
         raise ValueError(f"not JSON: {error}") from None
-    if not all(isinstance(key, str) for key in _keys(value)):
+    except RecursionError:
+        raise ValueError("not JSON: nested too deeply") from None
+    if not good:
         raise ValueError("not JSON: a key that is not a str")
     if size > MAX_JSON:
         raise ValueError(f"{size} bytes of JSON, but a server takes {MAX_JSON}")

@@ -30,7 +30,7 @@ class RowsSource:
 
     def __init__(self, rows: Iterable[dict[str, Any]], key: str | None = None, name: str = "rows") -> None:
         if isinstance(rows, (str, bytes, dict)) or not isinstance(rows, Iterable):
-            raise ConfigError(f"{name}: wants an iterable of dicts, found {type(rows).__name__}", hint="pass a list or a generator of dicts")
+            raise ConfigError(f"{name}: wants an iterable of dicts, found {type(rows).__name__}", hint="pass a list of dicts")
         self.numbered = key is None
         self._rows = rows
         self._key = key

@@ -1,4 +1,4 @@
-"""A fake encoder that needs no model, and the check that a real one keeps the contract of `interfaces.Encoder`.
+"""A fake encoder that needs no model; also gives `check_encoder`, the check that any encoder keeps its contract.
 
 The fake's vectors are a function of the text alone, so a test can work out what every row of a collection must hold.
 """
@@ -22,6 +22,9 @@ import numpy.typing as npt
 
 from connector.errors import ConfigError, OutOfMemory, RowError
 from connector.interfaces import DeviceSpec, Head, Model, ModelIdentity, Output, Prepared, Role, TextLimits, VectorSpec
+from connector.testing.encoder_check import check_encoder
+
+__all__ = ["COUNTS", "FakeEncoder", "FakeModel", "FakePreparer", "check_encoder", "fake_vector", "word_tokenizer"]
 
 COUNTS: Counter[str] = Counter()
 """What all fake encoders of this process did: `opened`, `forwards`, `items`. Clear it before a test."""
@@ -77,7 +80,7 @@ class FakeEncoder:
 
     inputs = frozenset({"text"})
 
-    def __init__(  # noqa: PLR0913 - a job writes these as keys
+    def __init__(  # noqa: PLR0913, PLR0917 - a job writes these as keys
         self,
         model: str = "fake",
         dim: int = 8,

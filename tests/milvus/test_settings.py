@@ -1,0 +1,64 @@
+"""The `milvus:` block of a job."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from connector.milvus.settings import MilvusSettings
+
+
+def test_a_local_path_that_ends_in_db_is_milvus_lite() -> None:
+    """Rule: the embedded default is a file; everything else is a server."""
+    assert MilvusSettings(uri="./shop.db").lite
+    assert MilvusSettings(uri="./shop.db").path == str(Path("shop.db").absolute())
+    assert not MilvusSettings(uri="http://localhost:19530").lite
+    assert not MilvusSettings(uri="unix:/run/milvus.sock").lite
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"uri": "localhost:19530"},
+        {"uri": "ftp://localhost"},
+        {"uri": "http://"},
+        {"uri": "http://host/shop.db"},
+        {"uri": "http://root:Geheim1@host:19530"},
+        {"uri": "http://host", "token": "Geheim1", "user": "u", "password": "p"},
+        {"uri": "http://host", "user": "u"},
+        {"uri": "http://host", "password": "Geheim1"},
+        {"uri": "./shop.db", "token": "Geheim1"},
+        {"uri": "https://host", "client_pem_path": "c.pem"},
+        {"uri": "http://host", "timeout": 0},
+        {"uri": "http://host", "tokn": "Geheim1"},
+    ],
+)
+def test_wrong_settings_are_refused_without_repeating_a_secret(wrong: dict[str, str]) -> None:
+    """Rule: what cannot work is refused before anything is dialled, and no secret is in the message."""
+    with pytest.raises(ValidationError) as caught:
+        MilvusSettings.model_validate(wrong)
+    assert "Geheim1" not in str(caught.value)
+
+
+def test_secrets_do_not_show() -> None:
+    """Rule: no secret ever reaches a log or a report."""
+    settings = MilvusSettings(uri="http://host", user="u", password="Geheim1")  # type: ignore[arg-type]  # noqa: S106 - pydantic wraps it; not a real one
+    assert "Geheim1" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
+
+
+def test_the_first_contact_is_short() -> None:
+    """Rule: a wrong host is told in seconds, although a running job waits five minutes."""
+    settings = MilvusSettings(uri="http://host")
+    assert settings.first_contact.deadline <= 10
+    assert settings.policy.deadline == 300
+
+
+def test_reading_settings_and_plans_does_not_import_pymilvus() -> None:
+    """Rule: `plan` and job checks stay quick: importing pymilvus takes a second."""
+    code = "import sys, connector.plan, connector.milvus.settings, connector.milvus.translate; print('pymilvus' in sys.modules, 'grpc' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
