@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from connector.errors import ConnectorError
     from connector.job import Job
     from connector.milvus.search import Hit
-    from connector.pipeline import Options
+    from connector.stations import Options
     from connector.report import RunReport
     from connector.sdk import encoder, run, search, source
     from connector.searching import Key
@@ -29,7 +29,7 @@ _HOME = {
     "Hit": "milvus.search",
     "Job": "job",
     "Key": "searching",
-    "Options": "pipeline",
+    "Options": "stations",
     "RunReport": "report",
     "encoder": "sdk",
     "run": "sdk",

@@ -10,65 +10,26 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
-from connector import registry
-from connector.binding import Binding, bind, make_encoder
+from connector.building import Parts, fingerprint_parts, reader, source_hash, source_of
 from connector.encoding import Encoding
-from connector.errors import ConfigError, ConnectorError, DocumentError, PlanNeeded, TooManyRejects
+from connector.errors import ConnectorError, PlanNeeded, TooManyRejects
 from connector.faults import hit
-from connector.interfaces import Parser, Source, Splitter, identity
-from connector.job import Job, SourceSettings, SplitSettings
+from connector.job import Job
 from connector.ledger import Ledger
-from connector.loading import load_collection, load_transform
 from connector.milvus import features
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import Connection, connect
 from connector.milvus.sink import MilvusSink
-from connector.pipeline import Monitor, Options, Stations, run
-from connector.plan import Action, Generation, Replace, Want, diff, render, target
-from connector.reading import Reader
+from connector.pipeline import run
+from connector.plan import Action, Generation, Replace, diff, render, target
 from connector.record import fingerprint
 from connector.recovery import recover
 from connector.report import RunReport, Stopwatch
 from connector.rows import Conform
-from connector.schema.spec import CollectionSpec
+from connector.stations import Monitor, Options, Stations
 from connector.stopping import Stop
 from connector.windows import WindowLimits
-
-DEFAULT_PASSAGE = 256
-"""Tokens of a passage when the job does not say."""
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a job's declaration comes to, before anything is opened.
-
-    Attributes:
-        job: The job.
-        spec: Its collection.
-        bindings: Encoders bound to vector fields; weights not loaded.
-        want: What `plan` compares.
-    """
-
-    job: Job
-    spec: CollectionSpec
-    bindings: list[Binding]
-    want: Want
-
-    @classmethod
-    def of(cls, job: Job) -> Parts:
-        """Resolves the collection and the encoders; reads model descriptions, no weights."""
-        spec = load_collection(job.into)
-        bindings = bind(spec, make_encoder, where=spec.where)
-        unknown = sorted(set(job.encode) - {field.name for field in spec.vectors})
-        if unknown:
-            hint = registry.nearest(unknown[0], (field.name for field in spec.vectors))
-            raise ConfigError(f"{job.where}: encode: `{unknown[0]}` is no vector field of {spec.name}", hint=hint)
-        owner = None if spec.primary.generated else job.scope
-        want = Want(spec, {binding.field.name: identity(binding.encoder, binding.head) for binding in bindings}, owner)
-        return cls(job, spec, bindings, want)
 
 
 def plan(job: Job) -> tuple[Action, ...]:
@@ -169,26 +130,26 @@ def _run(
     job, spec = parts.job, parts.spec
     report, watch = monitor.report, monitor.watch
     assert generation.stamp is not None  # noqa: S101 - _generation made sure
-    settings = _fingerprint_parts(parts)
+    settings = fingerprint_parts(parts)
     mark = fingerprint(settings)
     natural = not spec.primary.generated
     ledger.enter(job.scope, generation.stamp.uid, mark, settings, natural=natural)
     clean = ledger.start(report.run_id)
     sink = MilvusSink(connection, generation.name, spec)
     recover(ledger, sink, job.scope, primary=spec.primary.name, natural=natural, epoch=generation.epoch, clean=clean)
-    source = _source(parts)
+    source = source_of(parts)
     ready = [field for field in spec.vectors if field.encoder is None]
     with Encoding(parts.bindings, job.encode, ready=ready, stop=monitor.stop.event, workers=job.workers, stopwatch=watch) as encoding:
         stations = Stations(
             source=source,
-            read=_reader(parts, mark, options, watch),
+            read=reader(parts, mark, options, watch),
             encode=encoding,
             conform=Conform(spec, job.scope, mark, last_wins=source.mode == "cursor"),
             sink=sink,
             ledger=ledger,
             limits=WindowLimits(vector_bytes=sum(field.row_bytes for field in spec.vectors)),
             sync=job.sync,
-            source_settings=_source_hash(job),
+            source_settings=source_hash(job),
             workers=job.workers,
         )
         started = time.perf_counter() - begun
@@ -209,95 +170,10 @@ def _judge(job: Job, report: RunReport) -> None:
     """Sets exit code 3 when there are more rejects than the job tolerates, or a gap."""
     rejected, allowed = report.counts.rejected, job.rejects.allowed(report.counts.listed)
     if rejected > allowed:
-        report.message = f"{rejected} of {report.counts.listed} documents were rejected, {job.rejects.fail_over} are tolerated (rejects.fail_over)"
+        report.message = (
+            f"{rejected} of {report.counts.listed} documents were rejected, {job.rejects.fail_over} are tolerated (rejects.fail_over)"
+        )
     elif report.gaps:
         report.message = f"{len(report.gaps)} parts of the source could not be listed; nothing was deleted"
     if report.message:
         report.exit_code = TooManyRejects.exit_code
-
-
-def _source(parts: Parts) -> Source:
-    job = parts.job
-    if not isinstance(job.source, SourceSettings):
-        return job.source  # type: ignore[no-any-return]  # an object that the SDK was given
-    source: Source = registry.create("sources", job.source.kind, job.source.options, where=f"{job.where}: source")
-    return source
-
-
-def _source_hash(job: Job) -> str:
-    if isinstance(job.source, SourceSettings):
-        return fingerprint({"kind": job.source.kind, **job.source.options})
-    return fingerprint({"kind": type(job.source).__qualname__})
-
-
-def _reader(parts: Parts, mark: str, options: Options, watch: Stopwatch) -> Reader:
-    job = parts.job
-    transform = load_transform(job.transform, job.where)[0] if job.transform is not None else None
-    names = {*(field.name for field in parts.spec.columns), *(binding.source for binding in parts.bindings)}
-    names |= {field.source for field in parts.spec.vectors if field.source is not None}
-    return Reader(
-        parser=_parsers(job),
-        splitter=_splitter(parts),
-        split_rows=job.split is not None,
-        fingerprint=mark,
-        mapping=job.map,
-        transform=transform,
-        wanted=None if transform else frozenset({*names, *(job.map.get(name, name) for name in names)}),
-        max_bytes=job.max_document_bytes,
-        force=options.full_refresh,
-        watch=watch,
-    )
-
-
-class _parsers:  # noqa: N801 - a function with a memory
-    """Finds the parser of a media type among the registered ones."""
-
-    def __init__(self, job: Job) -> None:
-        self._named: Parser | None = registry.create("parsers", job.parse, {}, where=f"{job.where}: parse") if job.parse else None
-        self._by_type: dict[str, Parser] = {}
-
-    def __call__(self, media_type: str) -> Parser:
-        if self._named is not None:
-            return self._named
-        if not self._by_type:
-            kinds = [registry.load("parsers", name) for name in registry.names("parsers")]
-            self._by_type = {media_type: kind() for kind in kinds for media_type in kind.media_types}  # whole at once: threads look on
-        base = media_type.partition(";")[0].strip().lower()
-        parser = self._by_type.get(base) or (self._by_type.get("text/plain") if base.startswith("text/") else None)
-        if parser is None:
-            raise DocumentError(f"no parser for {base}", hint="exclude such files, or name a parser in the job's `parse:`")
-        return parser
-
-
-def _split_settings(parts: Parts) -> dict[str, Any] | None:
-    """Keyword arguments of the splitter without its tokenizer; None: nothing is split."""
-    settings = parts.job.split or SplitSettings()
-    limits = [binding.encoder.text for binding in parts.bindings if binding.encoder.text is not None]
-    if settings.by == "none" or not limits:
-        return None
-    usable = min(limit.max_tokens for limit in limits)
-    size = min(settings.size or DEFAULT_PASSAGE, usable)
-    field = next((one for one in parts.spec.columns if parts.job.map.get(one.name, one.name) == "text"), None)
-    return {"by": settings.by, "size": size, "overlap": settings.overlap, "max_bytes": field.max_length if field else None}
-
-
-def _splitter(parts: Parts) -> Splitter | None:
-    settings = _split_settings(parts)
-    if settings is None:
-        return None
-    by = settings.pop("by")
-    tokenizer = next(binding.encoder.text.tokenizer for binding in parts.bindings if binding.encoder.text is not None)
-    splitter: Splitter = registry.create("splitters", by, {**settings, "tokenizer": tokenizer}, where=f"{parts.job.where}: split")
-    return splitter
-
-
-def _fingerprint_parts(parts: Parts) -> dict[str, Any]:
-    """Everything that changes what a row would be, by parts."""
-    job = parts.job
-    return {
-        "parse": job.parse or "by media type",
-        "split": [_split_settings(parts), job.split is not None],
-        "map": job.map,
-        "transform": load_transform(job.transform, job.where)[1] if job.transform is not None else None,
-        "vectors": {binding.field.name: [binding.source, parts.want.identity[binding.field.name]] for binding in parts.bindings},
-    }

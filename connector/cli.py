@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from connector.job import Job
 
 HAS_CHANGES = 10
+SHOWN = 160  # characters of a field in a hit
 
 app = typer.Typer(
     name="connector",
@@ -50,7 +51,7 @@ def _setup(*, verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log
 @app.command()
 def check(job: JobFile, *, as_json: AsJson = False) -> None:
     """Read the job, connect, describe the encoder; change nothing."""
-    from connector.assembly import Parts
+    from connector.building import Parts
     from connector.milvus import features
     from connector.milvus.client import connect
 
@@ -60,7 +61,11 @@ def check(job: JobFile, *, as_json: AsJson = False) -> None:
             features.check(parts.spec, connection.server)
             server = connection.server.text
         encoders = {binding.field.name: binding.field.encoder for binding in parts.bindings}
-        _print({"job": parts.job.job, "collection": parts.spec.name, "server": server, "encoders": encoders, "exit_code": 0}, as_json=as_json, text=_lines)
+        _print(
+            {"job": parts.job.job, "collection": parts.spec.name, "server": server, "encoders": encoders, "exit_code": 0},
+            as_json=as_json,
+            text=_lines,
+        )
 
 
 @app.command()
@@ -90,7 +95,7 @@ def apply(job: JobFile, *, as_json: AsJson = False) -> None:
 
 
 @app.command()
-def run(  # noqa: PLR0913 - each is an option of the command
+def run(
     job: JobFile,
     *,
     limit: Annotated[int | None, typer.Option(min=1, help="List at most this many documents; sweeps nothing.")] = None,
@@ -101,8 +106,8 @@ def run(  # noqa: PLR0913 - each is an option of the command
 ) -> None:
     """Bring the collection in step with the source."""
     from connector.assembly import run_job
-    from connector.pipeline import Options
     from connector.progress import progress
+    from connector.stations import Options
     from connector.stopping import Stop
 
     options = Options(limit=limit, select=select, full_refresh=full_refresh, allow_mass_delete=allow_mass_delete)
@@ -118,7 +123,7 @@ def run(  # noqa: PLR0913 - each is an option of the command
 
 
 @app.command()
-def search(  # noqa: PLR0913 - each is an option of the command
+def search(
     job: JobFile,
     words: Annotated[str | None, typer.Argument(help="What to look for.", show_default=False)] = None,
     *,
@@ -143,13 +148,13 @@ def search(  # noqa: PLR0913 - each is an option of the command
 @app.command()
 def status(job: JobFile, *, as_json: AsJson = False) -> None:
     """Show the latest runs of a job."""
-    from connector.ledger import Ledger, holder
+    from connector.ledger_file import LedgerFile, holder
 
     with _errors(as_json=as_json):
         parsed = _job(job)
         runs: list[dict[str, Any]] = []
         if parsed.state_path.exists():
-            with Ledger(parsed.state_path, lock=False) as ledger:
+            with LedgerFile(parsed.state_path, lock=False) as ledger:
                 runs = ledger.runs()
         for one in runs:
             one["report"] = json.loads(one["report"]) if one["report"] else None
@@ -208,18 +213,25 @@ def _lines(document: dict[str, Any]) -> str:
 
 
 def _hits(hits: list[dict[str, Any]]) -> str:
-    return "\n".join(f"{hit['distance']:.3f}  {hit['id']}\n" + "\n".join(f"    {k}: {_short(v)}" for k, v in hit["fields"].items()) for hit in hits) or "nothing found"
+    return (
+        "\n".join(
+            f"{hit['distance']:.3f}  {hit['id']}\n" + "\n".join(f"    {k}: {_short(v)}" for k, v in hit["fields"].items()) for hit in hits
+        )
+        or "nothing found"
+    )
 
 
 def _short(value: Any) -> str:
     text = " ".join(str(value).split())
-    return text if len(text) <= 160 else f"{text[:157]}..."
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
 def _runs(document: dict[str, Any]) -> str:
     from connector.report import RunReport
 
-    lines = [f"{document['job']}: {len(document['runs'])} runs" + (f", not ended: {document['unfinished']}" if document["unfinished"] else "")]
+    lines = [
+        f"{document['job']}: {len(document['runs'])} runs" + (f", not ended: {document['unfinished']}" if document["unfinished"] else "")
+    ]
     for one in document["runs"]:
         report = RunReport(**one["report"]) if one["report"] else None
         lines.append(f"{one['id']}  exit {one['exit_code']}  " + (str(report).splitlines()[0] if report else "did not end by itself"))

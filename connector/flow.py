@@ -33,7 +33,8 @@ def parallel_map(
     """Yields `function(item)` for each item, in order, computed by `workers` threads.
 
     At most `ahead` results (default: workers + 2) are under way or waiting, and none is started while those that wait hold
-    `max_bytes` by `size`. An error of `items` is raised after the results of what came before it. Closing the generator waits for what is under way, then closes `items`.
+    `max_bytes` by `size`. An error of `items` is raised after the results of what came before it. Closing the generator waits for
+    what is under way, then closes `items`.
     """
     source = iter(items)
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -21,8 +21,14 @@ from connector.milvus.settings import MilvusSettings
 from connector.reading import MAX_DOCUMENT_BYTES
 from connector.registry import explain
 
-MAX_ALIASES = 50
-_REFERENCE = re.compile(r"\$\{(env|file):([^}:]+)(?::-([^}]*))?\}")
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_NAMESPACE = 255
+"""Most UTF-8 bytes of a namespace: the length of `connector_namespace`."""
+MAX_ALIASES = 20
+_REFERENCE = re.compile(r"\$\{([^}]*)\}")
+_KINDS = re.compile(r"(env|file):([^:]+)(?::-(.*))?", re.DOTALL)
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
@@ -56,9 +62,10 @@ class RejectSettings(_Strict):
     @pydantic.field_validator("fail_over")
     @classmethod
     def _share(cls, value: int | str) -> int | str:
-        if isinstance(value, str) and not _PERCENT.fullmatch(value):
-            msg = f"wanted a number or a share such as 1%, found {value!r}"
-            raise ValueError(msg)
+        if str(value).isdecimal():
+            return int(value)
+        if not isinstance(value, str) or not _PERCENT.fullmatch(value):
+            raise ValueError(f"wanted a number or a share such as 1%, found {value!r}")
         return value
 
     def allowed(self, listed: int) -> float:
@@ -79,6 +86,10 @@ class SourceSettings(BaseModel):
     def options(self) -> dict[str, Any]:
         """Keyword arguments of the source."""
         return dict(self.__pydantic_extra__ or {})
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Names without values: a source's key may be a secret."""
+        return [("kind", self.kind), *((name, ...) for name in self.options)]
 
 
 class Job(_Strict):
@@ -106,7 +117,7 @@ class Job(_Strict):
 
     version: Literal[1] = 1
     job: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
-    namespace: Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00]*$")] | None = None
+    namespace: Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")] | None = None
     source: SourceSettings | Any
     into: Any
     milvus: MilvusSettings
@@ -121,6 +132,13 @@ class Job(_Strict):
     max_document_bytes: Annotated[int, Field(ge=1)] = MAX_DOCUMENT_BYTES
     workers: Annotated[int, Field(ge=0, le=64)] = 2
     where: str = "job"
+
+    @pydantic.field_validator("namespace")
+    @classmethod
+    def _short(cls, value: str | None) -> str | None:
+        if value is not None and len(value.encode()) > MAX_NAMESPACE:
+            raise ValueError(f"over {MAX_NAMESPACE} bytes")
+        return value
 
     @property
     def scope(self) -> str:
@@ -139,13 +157,14 @@ class Job(_Strict):
         Raises:
             ConfigError: Names the file, the line where it can, and the nearest valid key.
         """
-        return cls.check(load_yaml(Path(path)), str(path))
+        values = load_yaml(Path(path))
+        return cls.check({**values, "source": _source(values.get("source"), str(path))}, str(path))
 
     @classmethod
     def check(cls, values: dict[str, Any], where: str) -> Job:
         """Builds a job from plain values; unknown keys are named with the nearest valid one."""
         _known_keys(cls, values, where)
-        if isinstance(values.get("source"), dict):
+        if isinstance(values.get("source"), dict | str):
             values = {**values, "source": _source(values["source"], where)}
         try:
             return cls(**values, where=where)
@@ -153,10 +172,13 @@ class Job(_Strict):
             raise ConfigError(f"{where}: {explain(error)}", hint="correct the key and run the same command again") from None
 
 
-def _source(values: dict[str, Any], where: str) -> SourceSettings:
-    if not isinstance(values.get("kind"), str):
+def _source(values: Any, where: str) -> SourceSettings:
+    if not isinstance(values, dict) or not isinstance(values.get("kind"), str):
         raise ConfigError(f"{where}: `source` has no `kind`", hint="write source: {kind: files, root: ...}")
-    return SourceSettings(**values)
+    return SourceSettings(**{str(name): value for name, value in values.items()})
+
+
+_BLOCKS: dict[str, type[BaseModel]] = {"milvus": MilvusSettings, "split": SplitSettings, "rejects": RejectSettings}
 
 
 def _known_keys(model: type[BaseModel], values: dict[str, Any], where: str) -> None:
@@ -164,7 +186,7 @@ def _known_keys(model: type[BaseModel], values: dict[str, Any], where: str) -> N
     for name, value in values.items():
         if name not in valid:
             raise ConfigError(f"{where}: unknown key `{name}`", hint=nearest(str(name), valid))
-        inner = {"milvus": MilvusSettings, "split": SplitSettings, "rejects": RejectSettings}.get(name) if model is Job else None
+        inner = _BLOCKS.get(name) if model is Job else None
         if inner is not None and isinstance(value, dict):
             _known_keys(inner, value, f"{where}: {name}")
         elif name == "encode" and isinstance(value, dict):
@@ -176,7 +198,10 @@ def _known_devices(values: dict[str, Any], where: str) -> None:
     for field, device in values.items():
         for key in device if isinstance(device, dict) else ():
             if key not in valid:
-                raise ConfigError(f"{where}: encode.{field}: unknown key `{key}`", hint=nearest(key, valid))
+                raise ConfigError(f"{where}: encode.{field}: unknown key `{key}`", hint=nearest(str(key), valid))
+        batch = device.get("batch") if isinstance(device, dict) else None
+        if isinstance(batch, int) and batch < 1:
+            raise ConfigError(f"{where}: encode.{field}: batch is {batch}", hint="write auto, or 1 and more")
 
 
 def load_yaml(path: Path) -> dict[str, Any]:
@@ -193,7 +218,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     loader.name = str(path)
     try:
         values = loader.get_single_data()
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, *_SLIPS) as error:
         raise ConfigError(f"{path}: not valid YAML: {_problem(error)}", hint="correct the file") from None
     finally:
         loader.dispose()
@@ -202,53 +227,72 @@ def load_yaml(path: Path) -> dict[str, Any]:
     return values
 
 
-def _problem(error: yaml.YAMLError) -> str:
+_SLIPS = (ValueError, AttributeError, RecursionError)
+"""What PyYAML lets through: `!!int x`, `!!timestamp x`, and a thousand brackets."""
+
+
+def _problem(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
+    if isinstance(error, _SLIPS):
+        return "nested too deeply" if isinstance(error, RecursionError) else "a value does not fit its tag"
     return f"line {mark.line + 1}: {getattr(error, 'problem', 'unreadable')}" if mark else str(error)
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2 booleans, no duplicate keys, few aliases, and references in strings."""
+    """SafeLoader with YAML 1.2 booleans and integers, no duplicate keys, few aliases, and references in strings."""
 
     aliases = 0
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+    def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
             self.aliases += 1
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs say nothing of it
             if self.aliases > MAX_ALIASES:
-                raise yaml.constructor.ConstructorError(None, None, f"more than {MAX_ALIASES} aliases", self.peek_event().start_mark)
-        return super().compose_node(parent, index)  # type: ignore[arg-type]  # the stubs forget that the root has no parent
+                raise _refusal(f"more than {MAX_ALIASES} aliases", event)
+            if event.anchor in self.anchors and self.anchors[event.anchor].end_mark is None:
+                raise _refusal(f"the alias `{event.anchor}` stands within what it means", event)
+        return super().compose_node(parent, index)
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:  # noqa: FBT001, FBT002 - PyYAML's signature
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
         seen = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key `{key_node.value}` stands twice", key_node.start_mark)
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise _refusal(f"the key `{key.value}` stands twice", key)
+            seen.add(str(key.value))
+        return node
 
     def string(self, node: yaml.ScalarNode) -> str:
         """A string with its references replaced."""
         place = f"{self.name}: line {node.start_mark.line + 1}"
-        return _REFERENCE.sub(lambda match: _resolve(match, place), self.construct_scalar(node))
+        return _REFERENCE.sub(lambda match: _resolve(match[1], place), self.construct_scalar(node))
 
 
-def _resolve(match: re.Match[str], place: str) -> str:
-    kind, name, default = match.groups()
+def _refusal(problem: str, at: Any) -> yaml.YAMLError:
+    return yaml.constructor.ConstructorError(None, None, problem, at.start_mark)
+
+
+def _resolve(reference: str, place: str) -> str:
+    parts = _KINDS.fullmatch(reference)
+    if parts is None:
+        raise ConfigError(f"{place}: `${{{reference}}}` is no reference", hint="write ${env:NAME}, ${env:NAME:-default} or ${file:PATH}")
+    kind, name, default = parts.groups()
     if kind == "env":
-        value = os.environ.get(name, default)
+        value = os.environ.get(name) or default or os.environ.get(name, default)
         if value is None:
             raise ConfigError(f"{place}: the environment variable `{name}` is not set", hint=f"set it, or write ${{env:{name}:-default}}")
         return value
     try:
         return Path(name).read_text(encoding="utf-8").strip()
-    except OSError as error:
-        raise ConfigError(f"{place}: {name}: {error.strerror}", hint="check the path in ${file:...}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
+        raise ConfigError(f"{place}: {name}: {reason}", hint="check the path in ${file:...}") from None
 
 
 _Loader.add_constructor("tag:yaml.org,2002:str", _Loader.string)
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in {"tag:yaml.org,2002:bool", "tag:yaml.org,2002:timestamp"}]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in {"bool", "int", "timestamp"}]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
+_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))

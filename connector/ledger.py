@@ -1,118 +1,27 @@
 """Remembers what was written of each document, so that nothing is paid for twice and nothing is forgotten.
 
-One SQLite file beside the job, keyed by (namespace, collection uid) and nothing else. It is a cache of the truth: the truth is in the collection's
-lineage fields, from which `recovery.py` rebuilds it. Every window makes two transactions: `begin` records the intent before a row is
-sent, `complete` the result after the acknowledgement. A crash in between leaves documents in `writing`, which the next run reads
-again and whose rows a sweep can find.
+One SQLite file beside the job, keyed by (namespace, collection uid) and nothing else. It is a cache of the truth: the truth is in the
+collection's lineage fields, from which `recovery.py` rebuilds it. Every window makes two transactions: `begin` records the intent before
+a row is sent, `complete` the result after the acknowledgement. A crash in between leaves documents in `writing`, which the next run
+reads again and whose rows a sweep can find.
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
-import logging
-import os
-import socket
 import sqlite3
-import threading
-import time
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
-import filelock
+from connector.ledger_file import LedgerFile
+from connector.record import Key, Known, Part, Position, Visit, Window, generated_key
 
-from connector.errors import ConfigError, Locked
-from connector.record import Key, Known, Part, Position, Visit, Window
-
-LEDGER_FORMAT = 1
-"""`user_version` of the file. Changing the tables needs a migration here."""
-
-SCHEMA = """
-CREATE TABLE scope (
-    id INTEGER PRIMARY KEY, namespace TEXT NOT NULL, uid TEXT NOT NULL, epoch INTEGER NOT NULL DEFAULT 0, source TEXT NOT NULL DEFAULT '',
-    UNIQUE (namespace, uid));
-CREATE TABLE fingerprint (hash TEXT PRIMARY KEY, parts TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE document (
-    scope INTEGER NOT NULL REFERENCES scope, key TEXT NOT NULL, status TEXT NOT NULL, version TEXT, content TEXT, fingerprint TEXT NOT NULL,
-    rows INTEGER NOT NULL, max_rows INTEGER NOT NULL, PRIMARY KEY (scope, key)) WITHOUT ROWID;
-CREATE TABLE owned (
-    scope INTEGER NOT NULL REFERENCES scope, pk NOT NULL, document TEXT NOT NULL, PRIMARY KEY (scope, pk)) WITHOUT ROWID;
-CREATE INDEX owned_document ON owned (scope, document);
-CREATE TABLE position (
-    scope INTEGER NOT NULL REFERENCES scope, partition TEXT NOT NULL, position TEXT NOT NULL, PRIMARY KEY (scope, partition)) WITHOUT ROWID;
-CREATE TABLE reject (
-    scope INTEGER NOT NULL REFERENCES scope, document TEXT NOT NULL, ordinal INTEGER NOT NULL, station TEXT NOT NULL, reason TEXT NOT NULL,
-    attempts INTEGER NOT NULL, run TEXT NOT NULL, PRIMARY KEY (scope, document, ordinal)) WITHOUT ROWID;
-CREATE TABLE run (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, scope INTEGER NOT NULL REFERENCES scope, started REAL NOT NULL, finished REAL,
-    pid INTEGER NOT NULL, host TEXT NOT NULL, exit_code INTEGER, report TEXT);
-"""
 WHOLE = -1
 """`ordinal` of a reject that concerns the whole document."""
 
-log = logging.getLogger(__name__)
 
-
-class Ledger:
-    """The ledger file, locked for one run at a time; readers that only look pass `lock=False`.
-
-    Used by several threads; one lock serialises them.
-
-    Raises:
-        Locked: Another run holds it; the message names the holder.
-        ConfigError: It was written by a newer connector.
-    """
-
-    def __init__(self, path: Path, *, lock: bool = True) -> None:
-        self.path = path
-        self._mutex = threading.RLock()
-        self._scope = 0
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock = filelock.FileLock(f"{path}.lock")
-        if lock:
-            self._acquire()
-        try:
-            self._db = _open(path)
-        except BaseException:
-            self._lock.release()
-            raise
-
-    def _acquire(self) -> None:
-        try:
-            self._lock.acquire(timeout=0)
-        except filelock.Timeout:
-            raise Locked(f"{self.path}: another run is under way{holder(self.path)}", hint="wait for it, then run the same command again") from None
-
-    def close(self) -> None:
-        """Closes the file and lets the next run in."""
-        with self._mutex:
-            self._db.close()
-        self._lock.release()
-
-    def __enter__(self) -> Ledger:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._mutex:
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                yield self._db
-                self._db.commit()
-            except sqlite3.OperationalError as error:
-                self._db.rollback()
-                raise ConfigError(f"{self.path}: the ledger cannot be written: {error}", hint="make room or mend the permissions, then run again") from error
-            except BaseException:
-                self._db.rollback()
-                raise
-
-    def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        with self._mutex:
-            return self._db.execute(sql, values).fetchall()
+class Ledger(LedgerFile):
+    """The documents of one scope; `enter` says which."""
 
     # What a run is about
 
@@ -122,7 +31,7 @@ class Ledger:
             db.execute("INSERT OR IGNORE INTO scope (namespace, uid) VALUES (?, ?)", (namespace, uid))
             db.execute("INSERT OR IGNORE INTO fingerprint VALUES (?, ?)", (fingerprint, json.dumps(parts, sort_keys=True)))
             (self._scope,) = db.execute("SELECT id FROM scope WHERE namespace = ? AND uid = ?", (namespace, uid)).fetchone()
-        self._fingerprint, self._natural = fingerprint, natural
+        self._namespace, self._fingerprint, self._natural = namespace, fingerprint, natural
         with self._mutex:
             self._db.execute("DROP TABLE IF EXISTS temp.seen")
             self._db.execute("CREATE TEMP TABLE seen (key TEXT PRIMARY KEY) WITHOUT ROWID")
@@ -148,14 +57,17 @@ class Ledger:
         """Entries of the documents with these keys."""
         found: dict[str, Known] = {}
         for some in _chunks(keys):
-            sql = f"SELECT key, status, version, content, fingerprint, rows, max_rows FROM document WHERE scope = ? AND key IN ({_marks(some)})"
+            columns = "key, status, version, content, fingerprint, rows, max_rows"
+            sql = f"SELECT {columns} FROM document WHERE scope = ? AND key IN ({_marks(some)})"
             found.update((key, Known(*rest)) for key, *rest in self._rows(sql, self._scope, *some))
         return found
 
     def see(self, keys: Sequence[str]) -> set[str]:
         """Notes that these documents are listed; returns those that were listed before in this run."""
         with self._mutex:
-            before = {key for some in _chunks(keys) for (key,) in self._rows(f"SELECT key FROM temp.seen WHERE key IN ({_marks(some)})", *some)}
+            before = {
+                key for some in _chunks(keys) for (key,) in self._rows(f"SELECT key FROM temp.seen WHERE key IN ({_marks(some)})", *some)
+            }
             self._db.executemany("INSERT OR IGNORE INTO temp.seen VALUES (?)", ((key,) for key in keys))
         return before
 
@@ -214,9 +126,12 @@ class Ledger:
         found = self._rows("SELECT max_rows FROM document WHERE scope = ? AND key = ?", self._scope, key)
         return int(found[0][0]) if found else 0
 
-    def owned(self, key: str) -> set[Key]:
-        """Natural keys that this document may have in the collection."""
-        return {pk for (pk,) in self._rows("SELECT pk FROM owned WHERE scope = ? AND document = ?", self._scope, key)}
+    def keys_of(self, key: str, max_rows: int | None = None) -> list[Key]:
+        """Every primary key that rows of this document may have in the collection; `max_rows` saves a look-up where it is known."""
+        if self._natural:
+            return [pk for (pk,) in self._rows("SELECT pk FROM owned WHERE scope = ? AND document = ?", self._scope, key)]
+        count = self.max_rows(key) if max_rows is None else max_rows
+        return [generated_key(self._namespace, key, ordinal) for ordinal in range(count)]
 
     def complete(self, window: Window, run: str) -> None:
         """Marks every document that ends in this window, and the positions of their partitions, in one transaction."""
@@ -316,30 +231,6 @@ class Ledger:
                 db.executemany("INSERT OR REPLACE INTO owned VALUES (?, ?, ?)", ((self._scope, pk, key) for pk in pks))
         return number
 
-    # Runs
-
-    def start(self, run: str) -> bool:
-        """Opens a run; returns False if the run before it in this scope never came to its end."""
-        with self._transaction() as db:
-            last = db.execute("SELECT finished FROM run WHERE scope = ? ORDER BY number DESC LIMIT 1", (self._scope,)).fetchone()
-            values = (run, self._scope, time.time(), os.getpid(), socket.gethostname())
-            db.execute("INSERT INTO run (id, scope, started, pid, host) VALUES (?, ?, ?, ?, ?)", values)
-        return last is None or last[0] is not None
-
-    def finish(self, run: str, exit_code: int, report: str) -> None:
-        """Closes a run with its report (JSON)."""
-        with self._transaction() as db:
-            db.execute("UPDATE run SET finished = ?, exit_code = ?, report = ? WHERE id = ?", (time.time(), exit_code, report, run))
-
-    def runs(self, limit: int = 10) -> list[dict[str, Any]]:
-        """The latest runs of every scope in this file, newest first."""
-        columns = ("id", "namespace", "started", "finished", "pid", "host", "exit_code", "report")
-        sql = (
-            "SELECT run.id, namespace, started, finished, pid, host, exit_code, report FROM run LEFT JOIN scope ON scope.id = run.scope"
-            " ORDER BY number DESC LIMIT ?"
-        )
-        return [dict(zip(columns, row, strict=True)) for row in self._rows(sql, limit)]
-
     def rejects(self) -> list[dict[str, Any]]:
         """The reject store of this scope."""
         columns = ("document", "ordinal", "station", "reason", "attempts", "run")
@@ -358,44 +249,3 @@ def _chunks(keys: Sequence[Any], size: int = 500) -> Iterator[Sequence[Any]]:
 
 def _marks(values: Sequence[Any]) -> str:
     return ",".join("?" * len(values))
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    """Opens and, where needed, makes the tables; a file that is no database is set aside, since it can be rebuilt."""
-    try:
-        return _connect(path)
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):
-            raise ConfigError(f"{path}: the ledger cannot be opened: {error}", hint="check the disk and the permissions of that folder") from error
-        aside = path.with_name(f"{path.name}.corrupt-{time.time_ns()}")
-        path.rename(aside)
-        log.warning("%s is damaged (%s); set aside as %s, rebuilding it from the collection", path, error, aside.name)
-        return _connect(path)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
-    try:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > LEDGER_FORMAT:
-            raise ConfigError(f"{path}: written by a newer connector (format {version}, this one knows {LEDGER_FORMAT})", hint="upgrade connector")
-        db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        if version == 0:
-            path.chmod(0o600)
-            db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {LEDGER_FORMAT}; COMMIT;")
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def holder(path: Path) -> str:
-    """Who holds the lock, from the last run that has not ended: " (pid 12 on host, since ...)" or ""."""
-    try:
-        db = _connect(path)
-    except (sqlite3.Error, ConfigError):
-        return ""
-    found = db.execute("SELECT pid, host, started FROM run WHERE finished IS NULL ORDER BY number DESC LIMIT 1").fetchone()
-    db.close()
-    return f" (pid {found[0]} on {found[1]}, since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(found[2]))})" if found else ""

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import sys
+from contextlib import contextmanager
 from pathlib import Path
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from connector.errors import ConfigError, SchemaError, nearest
 from connector.schema import Collection, CollectionSpec, spec_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
 def load_collection(reference: Any) -> CollectionSpec:
@@ -30,7 +33,7 @@ def load_collection(reference: Any) -> CollectionSpec:
         raise SchemaError(f"`{reference}` names no collection", hint="write schemas/products.py:Products")
     module = _module(Path(path))
     classes = {key: value for key, value in vars(module).items() if isinstance(value, type)}
-    collections = {key for key, value in classes.items() if issubclass(value, Collection) and value is not Collection}
+    collections = {key for key, value in classes.items() if issubclass(value, Collection) and "__connector_spec__" in vars(value)}
     if name not in collections:
         raise SchemaError(f"{path}: no collection `{name}`", hint=nearest(name, collections))
     return spec_of(getattr(module, name))
@@ -46,27 +49,45 @@ def _module(path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
-    except SchemaError:
+        with _working_directory():
+            spec.loader.exec_module(module)
+    except SchemaError as error:
         del sys.modules[name]
-        raise
-    except Exception as error:
+        if error.message.startswith(str(module.__file__)):
+            raise
+        raise SchemaError(f"{path}{_line(error, path)}: {error.message}", hint=error.hint) from error
+    except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise SchemaError(f"{path}{_line(error, path)}: {type(error).__name__}: {error}", hint="correct the schema file") from error
     return module
 
 
+@contextmanager
+def _working_directory() -> Iterator[None]:
+    """Finds modules in the working directory too, as `python -m` does and a console script does not."""
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
 def _line(error: BaseException, path: Path) -> str:
     """The last line of the user's file in the traceback."""
-    if isinstance(error, SyntaxError):
+    if isinstance(error, SyntaxError) and _same(error.filename, path):
         return f", line {error.lineno}"
     lines = []
     trace = error.__traceback__
     while trace is not None:
-        if Path(trace.tb_frame.f_code.co_filename) == path:
+        if _same(trace.tb_frame.f_code.co_filename, path):
             lines.append(trace.tb_lineno)
         trace = trace.tb_next
     return f", line {lines[-1]}" if lines else ""
+
+
+def _same(name: str | None, path: Path) -> bool:
+    return name is not None and Path(name).resolve() == path.resolve()
 
 
 def load_transform(reference: Any, where: str) -> tuple[Callable[[Any], Any], str]:
@@ -75,12 +96,22 @@ def load_transform(reference: Any, where: str) -> tuple[Callable[[Any], Any], st
     Modules are found as Python finds them, and in the working directory.
     """
     function = reference if callable(reference) else _function(str(reference), where)
+    bound, code = "", function
+    if isinstance(function, functools.partial):
+        bound, code = f"{function.args}{function.keywords}", function.func
+    code = inspect.unwrap(code) if hasattr(code, "__qualname__") else type(code)
     try:
-        source = Path(inspect.getfile(function)).read_bytes()
+        source = Path(inspect.getfile(code)).read_bytes()
     except (TypeError, OSError):
-        source = function.__code__.co_code if hasattr(function, "__code__") else repr(function).encode()
-    name = getattr(function, "__qualname__", type(function).__name__)
-    return function, f"{name}:{hashlib.blake2b(source, digest_size=8).hexdigest()}"
+        source = _text(getattr(code, "__code__", code.__qualname__)).encode()
+    return function, f"{code.__qualname__}{bound}:{hashlib.blake2b(source, digest_size=8).hexdigest()}"
+
+
+def _text(code: Any) -> str:
+    """A code object without names of files and lines, for functions typed in at a prompt; anything else as its repr."""
+    if not isinstance(code, CodeType):
+        return repr(code)
+    return f"{code.co_code!r} {code.co_names} {list(map(_text, code.co_consts))}"
 
 
 def _function(reference: str, where: str) -> Callable[[Any], Any]:
@@ -88,13 +119,13 @@ def _function(reference: str, where: str) -> Callable[[Any], Any]:
     hint = "write transform: module:function"
     if not module or not name:
         raise ConfigError(f"{where}: transform `{reference}` names no function", hint=hint)
-    sys.path.insert(0, str(Path.cwd()))
     try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"{where}: transform `{reference}`: {error}", hint=hint) from error
-    finally:
-        sys.path.pop(0)
+        with _working_directory():
+            found = vars(importlib.import_module(module))
+    except Exception as error:
+        raise ConfigError(f"{where}: transform `{reference}`: {type(error).__name__}: {error}", hint=hint) from error
+    function = found.get(name)
     if not callable(function):
-        raise ConfigError(f"{where}: transform `{reference}` is no function", hint=hint)
+        functions = [key for key, value in found.items() if inspect.isfunction(value)]
+        raise ConfigError(f"{where}: transform `{reference}`: {module} has no such function", hint=nearest(name, functions))
     return function  # type: ignore[no-any-return]  # checked by callable()

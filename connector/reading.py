@@ -84,7 +84,8 @@ class Reader:
 
     def _check_size(self, size: int | None) -> None:
         if size is not None and size > self.max_bytes:
-            raise DocumentError(f"{size:,} bytes, over max_document_bytes ({self.max_bytes:,})", hint="raise max_document_bytes or exclude it")
+            hint = "raise max_document_bytes or exclude it"
+            raise DocumentError(f"{size:,} bytes, over max_document_bytes ({self.max_bytes:,})", hint=hint)
 
     def _same(self, visit: Visit) -> bool:
         known = visit.known

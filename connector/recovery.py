@@ -1,19 +1,19 @@
 """Rebuilds the ledger from the lineage fields of the collection's rows, when it cannot be right.
 
-Three signs: the ledger knows nothing but the namespace has rows (a container lost its disk), the collection's epoch is behind (a backup was
-restored), or the last run did not end and the counts differ (Milvus Lite after a power cut). The run that follows reads every document again
-and encodes only those whose rows are not whole.
+Three signs: the ledger knows nothing but the namespace has rows (a container lost its disk), the collection's epoch is behind (a backup
+was restored), or the last run did not end and the counts differ (Milvus Lite after a power cut). The run that follows reads every
+document again and encodes only those whose rows are not whole.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from connector.interfaces import Sink
 from connector.ledger import Ledger
-from connector.record import Key, Known, generated_key
+from connector.record import Key, Known
 
 log = logging.getLogger(__name__)
 
@@ -42,20 +42,13 @@ def recover(ledger: Ledger, sink: Sink, namespace: str, *, primary: str, natural
     Returns:
         Why it was rebuilt, or None.
     """
-    unfinished = [] if clean else [key for document, rows in ledger.unfinished() for key in keys_of(ledger, namespace, document, rows, natural=natural)]
-    why = _reason(ledger, sink, namespace, epoch, None if clean else unfinished)
+    unfinished = None if clean else [key for document, max_rows in ledger.unfinished() for key in ledger.keys_of(document, max_rows)]
+    why = _reason(ledger, sink, namespace, epoch, unfinished)
     if why is not None:
         log.warning("rebuilding the ledger from the collection: %s", why)
         found = _scan(sink, namespace, primary=primary, natural=natural)
         log.warning("the collection has rows of %d documents", ledger.replace(_entries(found)))
     return why
-
-
-def keys_of(ledger: Ledger, namespace: str, document: str, max_rows: int, *, natural: bool) -> Iterable[Key]:
-    """Every primary key that rows of this document may have in the collection."""
-    if natural:
-        return ledger.owned(document)
-    return (generated_key(namespace, document, ordinal) for ordinal in range(max_rows))
 
 
 def _reason(ledger: Ledger, sink: Sink, namespace: str, epoch: int, unfinished: list[Key] | None) -> str | None:

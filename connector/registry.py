@@ -35,17 +35,23 @@ def load(group: str, name: str) -> Any:
         ConfigError: Nothing is registered under this name; the nearest names are given.
         MissingExtra: It is registered, but a package that it needs is not installed.
     """
-    found = [point for point in points(group) if point.name == name]
+    what = f"{group.removesuffix('s')} `{name}`"
+    found = {point.value: point for point in points(group) if point.name == name}
     if not found:
         raise ConfigError(f"no {group.removesuffix('s')} is called `{name}`", hint=nearest(name, names(group)))
+    if len(found) > 1:
+        raise ConfigError(f"the {what} is registered twice: {', '.join(sorted(found))}", hint="uninstall one of the packages")
+    point = next(iter(found.values()))
     try:
-        return found[0].load()
+        return point.load()
     except ModuleNotFoundError as error:
-        package = found[0].dist.name if found[0].dist else "its package"
+        package = point.dist.name if point.dist else "its package"
         raise MissingExtra(
-            f"the {group.removesuffix('s')} `{name}` needs the module `{error.name}`, which is not installed",
-            hint=f"pip install {error.name} (or the extra of {package} that brings it)",
+            f"the {what} needs the module `{error.name or error}`, which is not installed",
+            hint=f"pip install {error.name or 'it'} (or the extra of {package} that brings it)",
         ) from error
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"the {what} cannot be loaded from {point.value}: {error}", hint="reinstall or update its package") from error
 
 
 def create(group: str, name: str, options: dict[str, Any], *, where: str) -> Any:
@@ -65,23 +71,37 @@ def create(group: str, name: str, options: dict[str, Any], *, where: str) -> Any
 
 
 def validate(kind: Any, options: dict[str, Any], *, where: str) -> dict[str, Any]:
-    """Options checked against the signature of `kind.__init__`, with the types converted as its annotations say."""
-    signature = inspect.signature(kind)
-    unknown = sorted(set(options) - set(signature.parameters))
-    if unknown:
-        raise ConfigError(f"{where}: unknown key `{unknown[0]}`", hint=nearest(unknown[0], signature.parameters))
-    hints = typing.get_type_hints(kind.__init__)
-    fields: dict[str, Any] = {
-        name: (hints.get(name, Any), ... if parameter.default is parameter.empty else parameter.default)
-        for name, parameter in signature.parameters.items()
-    }
-    config = pydantic.ConfigDict(arbitrary_types_allowed=True, protected_namespaces=())
-    model = pydantic.create_model(kind.__name__, __config__=config, **fields)
+    """Options checked against the signature of `kind.__init__`, with the types converted as its annotations say.
+
+    Raises:
+        ConfigError: As `create`.
+    """
+    parameters = inspect.signature(kind).parameters.values()
+    named = {one.name: one for one in parameters if one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}}
+    further = {name: value for name, value in options.items() if name not in named}
+    if further and not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        raise ConfigError(f"{where}: unknown key `{min(further)}`", hint=nearest(min(further), named))
+    given = {name: value for name, value in options.items() if name in named}
     try:
-        checked = model(**options)
+        checked = _model(kind, list(named.values()), where).model_validate(given)
     except pydantic.ValidationError as error:
         raise ConfigError(f"{where}: {explain(error)}", hint="correct the key and run the same command again") from None
-    return {name: getattr(checked, name) for name in options}
+    places = {name: f"field{place}" for place, name in enumerate(named)}
+    return {**{name: getattr(checked, places[name]) for name in given}, **further}
+
+
+def _model(kind: Any, parameters: list[inspect.Parameter], where: str) -> type[pydantic.BaseModel]:
+    """A pydantic model of a signature; its fields have neutral names, because a model reserves some that a plugin may use (`schema`)."""
+    try:
+        hints = typing.get_type_hints(kind.__init__)
+    except NameError as error:
+        hint = "import the types in its signature when it runs, not only under TYPE_CHECKING"
+        raise ConfigError(f"{where}: the annotations of {kind.__module__}.{kind.__qualname__} cannot be read: {error}", hint=hint) from None
+    fields: dict[str, Any] = {}
+    for place, parameter in enumerate(parameters):
+        default = ... if parameter.default is parameter.empty else parameter.default
+        fields[f"field{place}"] = (hints.get(parameter.name, Any), pydantic.Field(default, alias=parameter.name))
+    return pydantic.create_model(kind.__name__, __config__=pydantic.ConfigDict(arbitrary_types_allowed=True), **fields)
 
 
 def explain(error: pydantic.ValidationError) -> str:

@@ -19,7 +19,12 @@ from connector.flow import close
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from connector.record import Visit
+
 T = TypeVar("T")
+
+MAX_SHOWN = 20
+"""Most rejects that a report lists; the ledger has them all."""
 
 
 class Counts(BaseModel):
@@ -76,6 +81,29 @@ class RunReport(BaseModel):
     seconds: float = 0.0
     startup_s: float = 0.0
     stations: dict[str, float] = Field(default_factory=dict)
+
+    def count(self, visit: Visit) -> None:
+        """Counts a document whose visit is over."""
+        self.rows.rejected += sum(reject.ordinal is not None for reject in visit.rejects)
+        room = max(0, MAX_SHOWN - len(self.rejects))
+        self.rejects += [f"{r.document}{'' if r.ordinal is None else f' row {r.ordinal}'}: {r.reason}" for r in visit.rejects[:room]]
+        if visit.removed:
+            self.counts.deleted += visit.known is not None
+        elif visit.rejects:
+            self.counts.rejected += 1
+        elif visit.outcome == "unchanged":
+            self.count_unchanged(visit)
+        elif visit.outcome == "empty":
+            self.counts.empty += 1
+        else:
+            self.counts.written += 1
+
+    def count_unchanged(self, visit: Visit) -> None:
+        """Counts a document that is as the ledger has it: a partial or rejected one stays rejected, every run."""
+        if visit.known is not None and visit.known.status in {"partial", "rejected"}:
+            self.counts.rejected += 1
+        else:
+            self.counts.unchanged += 1
 
     def __str__(self) -> str:
         c, rows = self.counts, self.rows

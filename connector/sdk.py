@@ -18,13 +18,15 @@ from connector.interfaces import DeviceSpec, Head, Source
 from connector.job import Job
 from connector.loading import load_collection
 from connector.milvus.search import Hit
-from connector.pipeline import Options
 from connector.report import RunReport
 from connector.searching import Key, search_job
 from connector.sources.rows import RowsSource
+from connector.stations import Options
 
 
-def run(data: Any, *, into: Any = None, milvus: Any = None, options: Options | None = None, key: str | None = None, **settings: Any) -> RunReport:
+def run(
+    data: Any, *, into: Any = None, milvus: Any = None, options: Options | None = None, key: str | None = None, **settings: Any
+) -> RunReport:
     """Brings a collection in step with data.
 
     Args:
@@ -48,7 +50,9 @@ def run(data: Any, *, into: Any = None, milvus: Any = None, options: Options | N
     return run_job(_job(into, milvus, {"source": _as_source(data, into, key), **settings}), options)
 
 
-def search(into: Any, query: str | Key, *, milvus: Any = None, field: str | None = None, limit: int = 10, where: str = "", **settings: Any) -> list[Hit]:
+def search(
+    into: Any, query: str | Key, *, milvus: Any = None, field: str | None = None, limit: int = 10, where: str = "", **settings: Any
+) -> list[Hit]:
     """Finds the rows of a collection that are nearest to words or to another row; see `searching.search_job`."""
     job = into if isinstance(into, Job) else _job(into, milvus, {"source": None, **settings})
     return search_job(job, query, field=field, limit=limit, where=where)
@@ -78,7 +82,9 @@ def _as_source(data: Any, into: Any, key: str | None) -> Source:
     if hasattr(data, "partitions") and hasattr(data, "read"):
         return data  # type: ignore[no-any-return]  # a Source by its methods
     if not isinstance(data, Iterable) or isinstance(data, dict | bytes):
-        raise ConfigError(f"cannot read from {type(data).__name__}", hint="pass an iterable of dicts, a source, a Job, or the path of a job file")
+        raise ConfigError(
+            f"cannot read from {type(data).__name__}", hint="pass an iterable of dicts, a source, a Job, or the path of a job file"
+        )
     primary = load_collection(into).primary
     return RowsSource(data, key=key or (None if primary.generated else primary.name))
 

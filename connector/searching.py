@@ -1,15 +1,16 @@
 """Searches with the encoder that wrote the vectors, or not at all.
 
 The alias is resolved once and the physical collection is searched: a search through a moving alias can mix two collections
-(milvus #52351). The code's encoder identity must equal the one stamped into that collection, since vectors of two models cannot be compared.
+(milvus #52351). The code's encoder identity must equal the one stamped into that collection, since vectors of two models cannot be
+compared.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from connector.assembly import Parts
 from connector.binding import Binding
+from connector.building import Parts
 from connector.encoding import EncoderHandle
 from connector.errors import ConfigError, PlanNeeded, nearest
 from connector.interfaces import DeviceSpec
@@ -55,7 +56,9 @@ def search_job(job: Job, query: str | Key, *, field: str | None = None, limit: i
         catalog = Catalog(connection)
         live = catalog.have(parts.spec.name).live
         if live is None or live.stamp is None:
-            raise ConfigError(f"there is no collection `{parts.spec.name}` made by connector here", hint="run the job first: connector run JOB")
+            raise ConfigError(
+                f"there is no collection `{parts.spec.name}` made by connector here", hint="run the job first: connector run JOB"
+            )
         _same_encoder(parts, vector_field, live.stamp.identity)
         catalog.load(live.name)
         if isinstance(query, Key):
@@ -63,7 +66,9 @@ def search_job(job: Job, query: str | Key, *, field: str | None = None, limit: i
         else:
             vector = _encoded(parts, vector_field, query)
         columns = [column.name for column in parts.spec.columns]
-        [hits] = search(connection, live.name, parts.spec, [vector], field=vector_field.name, limit=limit, filter=where, output_fields=columns)
+        [hits] = search(
+            connection, live.name, parts.spec, [vector], field=vector_field.name, limit=limit, filter=where, output_fields=columns
+        )
     return hits
 
 
@@ -82,9 +87,17 @@ def _same_encoder(parts: Parts, field: VectorFieldSpec, stamped: Any) -> None:
     live = stamped.get(field.name)
     if code is None or live is None:
         return
-    different = [f"{part}.{key}: {live[part].get(key)!r} live, {code[part][key]!r} in code" for part in code for key in code[part] if live[part].get(key) != code[part][key]]
+    different = [
+        f"{part}.{key}: {live[part].get(key)!r} live, {code[part][key]!r} in code"
+        for part in code
+        for key in code[part]
+        if live[part].get(key) != code[part][key]
+    ]
     if different:
-        raise PlanNeeded(f"{field.name}: the live vectors come from another encoder: {'; '.join(different)}", hint="search with the schema that filled it")
+        raise PlanNeeded(
+            f"{field.name}: the live vectors come from another encoder: {'; '.join(different)}",
+            hint="search with the schema that filled it",
+        )
 
 
 def _stored(sink: MilvusSink, query: Key, parts: Parts, field: VectorFieldSpec) -> Any:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from connector.errors import ConfigError, Locked
-from connector.ledger import LEDGER_FORMAT, Ledger
+from connector.ledger import Ledger
+from connector.ledger_file import LEDGER_FORMAT
 from connector.record import Document, Known, Part, Payload, Visit, Window
 
 GOLDEN = Path(__file__).parent / "golden" / "ledger.json"

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from connector.errors import DocumentError, Refused, Transient
 from connector.interfaces import Parser
 from connector.ledger import Ledger
-from connector.pipeline import Monitor, Options, Stations, run
+from connector.pipeline import run
 from connector.reading import Reader
 from connector.record import Document, Gap, Payload, Position, Removed, Row, Window
 from connector.recovery import recover
 from connector.report import RunReport
 from connector.rows import Conform
 from connector.schema import Collection, CollectionSpec, Field, Vector, VectorField, spec_of
+from connector.stations import Monitor, Options, Stations
 from connector.testing.sinks import MemorySink
 from connector.windows import WindowLimits
 
@@ -404,10 +405,12 @@ Model = dict[str, tuple[str, list[str]]]
     ),
     st.booleans(),
 )
-def test_any_history_converges(tmp_path_factory: pytest.TempPathFactory, history: list[tuple[dict[str, list[str]], int]], two_phase: bool) -> None:
+def test_any_history_converges(
+    tmp_path_factory: pytest.TempPathFactory, history: list[tuple[dict[str, list[str]], int]], two_phase: bool
+) -> None:
     """Whatever the source did and wherever runs died, the run that ends by itself leaves exactly the source's rows."""
     bench = Bench(tmp_path_factory.mktemp("history"), spec_of(Notes))
-    mirror = {"sync": "mirror", "options": Options(allow_mass_delete=True)}
+    mirror: dict[str, Any] = {"sync": "mirror", "options": Options(allow_mass_delete=True)}
     for state, crash in history:
         documents: list[Any] = [(key, str(hash(tuple(texts))), texts) for key, texts in sorted(state.items())]
         bench.sink.fail = [*([None] * max(crash, 0)), Transient("down")] if crash >= 0 else []

@@ -193,10 +193,11 @@ class Catalog:
 
         params = IndexParams()
         params.add_index(field, index_name=field, **describe.index_of(spec, field))
+        wait = not self.connection.server.lite  # Lite builds within the call; waiting would sleep half a second for nothing
 
         def make(timeout: float) -> None:
             if field not in self._client.list_indexes(collection, timeout=timeout):
-                self._client.create_index(collection, params, timeout=timeout)
+                self._client.create_index(collection, params, timeout=timeout, sync=wait)
 
         self._ddl(f"create index on {collection}.{field}", make)
 

@@ -144,7 +144,7 @@ def _quiet() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     import pymilvus  # noqa: F401 - it sets its logger's level while it is imported
 
-    for name in ("pymilvus", "milvus_lite"):
+    for name in ("pymilvus", "milvus_lite", "grpc._server"):  # the last for what Milvus Lite does not implement
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 

@@ -34,6 +34,7 @@ _SLOTS = {
     "JSON": "json_data",
 }
 _EXACT = {"int8": np.dtype("i1"), "binary": np.dtype("u1")}
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _STORED: dict[str, Any] = {"float32": "<f4", "float16": "<f2", "int8": "i1", "binary": "u1"}
 
 
@@ -159,7 +160,7 @@ def _dynamic(data: Any, declared: set[str], rows: Sequence[Row]) -> None:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    return _ENCODER.encode(value).encode()
 
 
 def _bfloat16(values: npt.NDArray[Any]) -> npt.NDArray[Any]:

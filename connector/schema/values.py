@@ -31,6 +31,8 @@ MAX_JSON = 65_536
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 40
 
+_NUMBERS = frozenset("biuf")
+"""numpy's kinds of scalars: bool, int, unsigned int, float."""
 _INT_BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
 _MAX_FLOAT32 = 3.4028234663852886e38
 
@@ -56,8 +58,8 @@ def _found(value: Any, wanted: str) -> ValueError:
 
 def _number(value: Any) -> Any:
     """A numpy scalar as a Python number; its dates stay as they are, since their unit is not ours."""
-    kind = getattr(getattr(value, "dtype", None), "kind", "mM")
-    return value if kind in "mM" or value.shape else value.item()
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    return value.item() if kind in _NUMBERS and not value.shape else value
 
 
 def _bool(_: FieldSpec, value: Any) -> bool:

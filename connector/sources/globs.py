@@ -34,30 +34,29 @@ class Patterns:
 
     def match(self, parts: tuple[str, ...]) -> bool:
         """True if some pattern takes the path with these components."""
-        return any(_match(parts, segments) for segments in self._segments)
+        return any(len(segments) in _after(parts, segments) for segments in self._segments)
 
     def reach(self, parts: tuple[str, ...]) -> bool:
         """False if no path below the folder with these components can match."""
-        return any(_reach(parts, segments) for segments in self._segments)
+        return any(at < len(segments) for segments in self._segments for at in _after(parts, segments))
 
 
-def _match(parts: tuple[str, ...], segments: tuple[str, ...]) -> bool:
-    """Matches component by component; `**` takes none, or one and stays."""
-    if not segments:
-        return not parts
-    if segments[0] == "**":
-        return _match(parts, segments[1:]) or (bool(parts) and _match(parts[1:], segments))
-    return bool(parts) and _name(segments[0]).match(parts[0]) is not None and _match(parts[1:], segments[1:])
+def _after(parts: tuple[str, ...], segments: tuple[str, ...]) -> set[int]:
+    """How many segments of the pattern may be used up once the components are: every reading of `**`, side by side."""
+    states = _skip({0}, segments)
+    for part in parts:
+        here = (at for at in states if at < len(segments))
+        states = _skip({at + (segments[at] != "**") for at in here if segments[at] == "**" or _name(segments[at]).match(part)}, segments)
+    return states
 
 
-def _reach(parts: tuple[str, ...], segments: tuple[str, ...]) -> bool:
-    """True if the folder's components match the pattern's first ones and some of the pattern is left for what is below."""
-    for part, segment in zip(parts, segments, strict=False):
-        if segment == "**":
-            return True
-        if _name(segment).match(part) is None:
-            return False
-    return len(segments) > len(parts)
+def _skip(states: set[int], segments: tuple[str, ...]) -> set[int]:
+    """Adds the readings in which a `**` takes no folder."""
+    for at in sorted(states):
+        while at < len(segments) and segments[at] == "**":
+            at += 1  # noqa: PLW2901  # the run of `**` ends where it ends
+            states.add(at)
+    return states
 
 
 @lru_cache(maxsize=1024)

@@ -1,12 +1,13 @@
 """Cuts a text into tiles: short runs between whitespace or within long words, each with how good a place its end is for a cut.
 
 semantic-text-splitter finds the places by Unicode's rules (lines, sentences, words, graphemes, also in languages without spaces). It
-counts characters here, which is fast, and gets a block of some thousand characters at a time, because its time grows with
-the square of the text.
+counts characters here, which is fast, and gets a paragraph at a time, at most some thousand characters, because its time grows
+with the square of the text.
 """
 
 from __future__ import annotations
 
+import re
 import string
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BLOCK = 8192
-"""Most characters of one block; at four times as many a tile costs twice the time."""
+"""Most characters that it gets at once; at four times as many a tile costs twice the time."""
 
 INSIDE, WORD, SENTENCE, LINE, PARAGRAPH, HEADING = range(6)
 """How good a cut is: within a word, after a word, a sentence, a line, a paragraph, before a Markdown heading."""
 
 _SENTENCE_ENDS = frozenset(".!?…。！？")  # noqa: RUF001  # full-width marks end sentences in Chinese and Japanese
 _CLOSERS = "\"')]}*_`”’»」』"  # noqa: RUF001  # closing quotation marks stand after the full stop
+_BLANK_LINES = re.compile(r"\n[^\S\n]*\n\s*")
 _SPACES = frozenset(" \t\r\n")
 _PUNCTUATION = frozenset(string.punctuation)
 
@@ -63,15 +65,23 @@ def _spans(splitter: TextSplitter, block: str, base: int) -> Iterator[tuple[int,
 
 
 def _blocks(text: str) -> Iterator[tuple[int, int]]:
-    """Offsets of blocks that end, if at all possible in their second half, at a paragraph, a line, or a space."""
+    """Offsets of the paragraphs, because a tile must not hide the place between two; long ones in pieces."""
     start = 0
-    while len(text) - start > BLOCK:
+    for blank in _BLANK_LINES.finditer(text):
+        yield from _pieces(text, start, blank.end())
+        start = blank.end()
+    yield from _pieces(text, start, len(text))
+
+
+def _pieces(text: str, start: int, stop: int) -> Iterator[tuple[int, int]]:
+    """Offsets of pieces that end, if at all possible in their second half, at a line or a space."""
+    while stop - start > BLOCK:
         half, full = start + BLOCK // 2, start + BLOCK
-        places = (text.rfind(mark, half, full) + len(mark) for mark in ("\n\n", "\n", " "))
+        places = (text.rfind(mark, half, full) + 1 for mark in ("\n", " "))
         end = next((place for place in places if place > half), full)
         yield start, end
         start = end
-    yield start, len(text)
+    yield start, stop
 
 
 def _between(text: str, end: int, start: int) -> tuple[int, bool]:

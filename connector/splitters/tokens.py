@@ -1,6 +1,6 @@
 """Cuts a text into passages of at most so many tokens of the model's own tokenizer, each at the best place in its second half.
 
-The text is first cut into tiles, sixteen or so to a passage. Each tile is counted once by the tokenizer, and tiles are joined into
+The text is first cut into tiles, eight or so to a passage. Each tile is counted once by the tokenizer, and tiles are joined into
 passages by adding the counts up: asking the tokenizer about every candidate passage, as splitters do, takes five times as long.
 
 Sums are exact where tokens never span whitespace (BERT's normalizer and pre-tokenizer with WordPiece) and tiles stand apart.
@@ -35,7 +35,7 @@ class TokenSplitter:
     Args:
         tokenizer: Path of a `tokenizer.json`. Truncation and padding that it sets are ignored, special tokens not counted.
         size: Most tokens of a passage.
-        overlap: Most tokens that a passage repeats of the one before it; less where a word would be cut.
+        overlap: Most tokens that a passage repeats of the one before it; less where the nearest tile is longer.
         max_bytes: Most UTF-8 bytes of a passage; needed because a word of any length may be a single unknown token.
 
     Raises:
@@ -53,6 +53,7 @@ class TokenSplitter:
         self.size = size
         self.overlap = overlap
         self.max_bytes = max_bytes
+        self._tile = max(16, min(size // 2, 2 * overlap or 256, 256))
 
     def split(self, text: str) -> list[tuple[int, int]]:
         """Character offsets (start, end) of the passages in order; none for whitespace. Thread-safe; takes no lock while it counts.
@@ -63,7 +64,7 @@ class TokenSplitter:
         """
         _check(text)
         counter = _counter(self.tokenizer)
-        cut, tokens = self._fitting(text, tiles(text, max(16, min(self.size // 2, 256))), counter)
+        cut, tokens = self._fitting(text, tiles(text, self._tile), counter)
         others = [] if self.max_bytes is None else [Scale.of_bytes(text, cut, self.max_bytes)]
 
         def recount(start: int, end: int) -> int:

@@ -32,7 +32,9 @@ def passages(count: int) -> list[dict[str, str]]:
     tokenizer = Path(package).parent / "model" / "tokenizer.json"
     splitters = [TokenSplitter(tokenizer, size=size) for size in (16, 32, 64, 128, 200)]
     root, rng = Path(sysconfig.get_path("purelib")), random.Random(SEED)  # noqa: S311 - reproducible, not secret
-    files = sorted([*root.glob("*.dist-info/METADATA"), *root.glob("*/**/*.md"), *root.glob("*.dist-info/**/*.txt"), *root.glob("**/*.rst")])
+    files = sorted(
+        [*root.glob("*.dist-info/METADATA"), *root.glob("*/**/*.md"), *root.glob("*.dist-info/**/*.txt"), *root.glob("**/*.rst")]
+    )
     rows: list[dict[str, str]] = []
     for path in files:
         text = path.read_text(encoding="utf-8", errors="ignore")[:200_000]

@@ -102,7 +102,11 @@ def test_second_run_at_once_is_locked_out(tmp_path: Path) -> None:
 
     command = [sys.executable, "-c", "from connector.cli import main; main()", "run", "job.yaml", "--json"]
     first = subprocess.Popen(
-        command, cwd=tmp_path, env={**os.environ, "CONNECTOR_FAILPOINT": "ledger.begun:1:sleep=8"}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        cwd=tmp_path,
+        env={**os.environ, "CONNECTOR_FAILPOINT": "ledger.begun:1:sleep=8"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     second = None
     for _ in range(40):

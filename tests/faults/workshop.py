@@ -112,7 +112,11 @@ class Workshop:
             counted = sink.count()
         expected = self.expected()
         found = {(row["path"], row["ordinal"]): row for row in rows}
-        wrong = sum(found[key]["text"] != text or not np.array_equal(found[key]["vector"], fake_vector(text)) for key, text in expected.items() if key in found)
+        wrong = sum(
+            found[key]["text"] != text or not np.array_equal(found[key]["vector"], fake_vector(text))
+            for key, text in expected.items()
+            if key in found
+        )
         return {
             "missing": len(expected.keys() - found.keys()),
             "doubled": counted - len(found),

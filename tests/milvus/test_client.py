@@ -39,7 +39,7 @@ def elsewhere(path: str) -> str:
     return subprocess.run([sys.executable, "-c", OPEN, path], capture_output=True, text=True, check=True).stdout.strip()
 
 
-class Refusing(grpc.GenericRpcHandler):
+class Refusing(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
     """A grpc server that answers every request with one status."""
 
     def __init__(self, status: grpc.StatusCode) -> None:
@@ -139,7 +139,7 @@ def test_a_wrong_host_is_told_quickly(caplog: pytest.LogCaptureFixture) -> None:
 
 def test_a_wrong_password_is_not_a_server_that_is_down(serve: Callable[[grpc.StatusCode], str]) -> None:
     """Rule: wrong credentials are told at once and never tried again; pymilvus reports both alike."""
-    error, seconds = failure(f"http://{serve(grpc.StatusCode.UNAUTHENTICATED)}", user="root", password="Geheim1")
+    error, seconds = failure(f"http://{serve(grpc.StatusCode.UNAUTHENTICATED)}", token="root:Geheim1")  # noqa: S106 - not a real one
     assert isinstance(error, AuthError)
     assert seconds < 3
     assert "Geheim1" not in str(error)
@@ -201,7 +201,7 @@ def test_what_may_pass_is_tried_again(connection: Connection) -> None:
     """Rule: a transient failure is not the end of a run, and every call has a timeout."""
     seen: list[float] = []
 
-    class Unavailable(grpc.RpcError):
+    class Unavailable(grpc.RpcError):  # type: ignore[misc]  # grpc ships no types
         def code(self) -> grpc.StatusCode:
             return grpc.StatusCode.UNAVAILABLE
 

@@ -72,7 +72,7 @@ def test_kinds_of_newer_servers_are_packed_as_pymilvus_packs_them() -> None:
     shared |= {"connector_namespace": "n", "connector_key": "k", "connector_content": "c"}
     rows: list[Row] = [{"id": i, "small": i, "middle": -i, **shared} for i in range(3)]
     numbers = np.linspace(-3, 3, 24, dtype=np.float32).reshape(3, 8)
-    vectors = {
+    vectors: dict[str, Any] = {
         "half": numbers.astype(np.float16),
         "brain": numbers,
         "tiny": np.arange(24, dtype=np.int8).reshape(3, 8),
@@ -88,7 +88,8 @@ def test_kinds_of_newer_servers_are_packed_as_pymilvus_packs_them() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"count": "x"}, {"title": None}, {"title": "\ud800"}, {"tags": [1]}, {"data": {"x": float("nan")}}, {"level": 2**40}, {"sold": "no"}]
+    "wrong",
+    [{"count": "x"}, {"title": None}, {"title": "\ud800"}, {"tags": [1]}, {"data": {"x": float("nan")}}, {"level": 2**40}, {"sold": "no"}],
 )
 def test_a_value_that_does_not_fit_is_a_bad_row_that_names_its_field(spec: CollectionSpec, make: Make, wrong: Row) -> None:
     """Rule: a value that slipped through is a rejected row, never a crash of the run."""
@@ -100,7 +101,9 @@ def test_a_value_that_does_not_fit_is_a_bad_row_that_names_its_field(spec: Colle
 def test_vectors_of_the_wrong_shape_are_never_sent(spec: CollectionSpec, make: Make) -> None:
     """Rule: a batch with a wrong dimension is stored shifted, or kills an old server, so it is refused here."""
     good = make["vectors"](2)
-    for wrong in ({"vector": good["vector"][:, :3]}, {"vector": good["vector"][:1]}, {"vector": good["vector"].ravel()}, {"words": []}):
+    dense = good["vector"]
+    wrongs: list[dict[str, Any]] = [{"vector": dense[:, :3]}, {"vector": dense[:1]}, {"vector": dense.ravel()}, {"words": []}]
+    for wrong in wrongs:
         with pytest.raises(SchemaError, match="of shape"):
             check_vectors(spec, {**good, **wrong}, 2)
     with pytest.raises(SchemaError, match="no vectors"):
@@ -129,5 +132,5 @@ def test_take_keeps_every_field_in_step(spec: CollectionSpec, make: Make) -> Non
     """Rule: row i keeps the vectors of row i when some rows are left out."""
     vectors = make["vectors"](4)
     some = take(vectors, [3, 1])
-    assert (some["vector"] == vectors["vector"][[3, 1]]).all()  # type: ignore[call-overload,union-attr]  # a dense field
+    assert (some["vector"] == vectors["vector"][[3, 1]]).all()
     assert some["words"] == [vectors["words"][3], vectors["words"][1]]

@@ -14,7 +14,7 @@ from connector.milvus.translate import sanitise, signals, translate
 S = grpc.StatusCode
 
 
-class Rpc(grpc.RpcError):
+class Rpc(grpc.RpcError):  # type: ignore[misc]  # grpc ships no types
     """A grpc error as a channel raises it."""
 
     def __init__(self, status: grpc.StatusCode, details: str = "") -> None:
@@ -30,9 +30,9 @@ class Rpc(grpc.RpcError):
         return self._details
 
 
-def milvus(code: Any, text: str = "", kind: type[foreign.MilvusException] = foreign.MilvusException, context: BaseException | None = None) -> Exception:
+def milvus(code: Any, text: str = "", kind: Any = foreign.MilvusException, context: BaseException | None = None) -> Exception:
     """An error of pymilvus, its own cause as pymilvus makes them, with something behind it."""
-    error = kind(code, text)
+    error: Exception = kind(code, text)
     error.__cause__ = error
     error.__context__ = context
     return error
@@ -40,7 +40,15 @@ def milvus(code: Any, text: str = "", kind: type[foreign.MilvusException] = fore
 
 LARGE = "grpc: received message larger than max (67141569 vs. 67108864)"
 CONNECT = "Fail connecting to server on localhost:19530, illegal connection params or server unavailable"
-LOST = "find no available rootcoord"
+BUSY = (
+    "find no available rootcoord",
+    "empty grpc client",
+    "connection refused",
+    "not ready",
+    "Retry timeout",
+    "context deadline exceeded",
+    "unrecoverable error",
+)
 
 CASES: list[tuple[Exception, type[errors.ConnectorError], str]] = [
     # raw grpc
@@ -61,7 +69,7 @@ CASES: list[tuple[Exception, type[errors.ConnectorError], str]] = [
     (milvus(2, CONNECT, context=Rpc(S.UNAVAILABLE, "Connection refused")), errors.Transient, "nobody listens"),
     (milvus(2, CONNECT, context=Rpc(S.UNAUTHENTICATED, "auth check failure")), errors.AuthError, "wrong user, password or token"),
     (milvus(2, CONNECT, context=Rpc(S.UNAVAILABLE, "Tls handshake failed: WRONG_VERSION_NUMBER")), errors.ConfigError, "http://"),
-    (milvus(2, CONNECT, context=Rpc(S.UNAVAILABLE, "Tls handshake failed: CERTIFICATE_VERIFY_FAILED")), errors.ConfigError, "server_pem_path"),
+    (milvus(2, CONNECT, context=Rpc(S.UNAVAILABLE, "Tls handshake: CERTIFICATE_VERIFY_FAILED")), errors.ConfigError, "server_pem_path"),
     (milvus(2, CONNECT, context=Rpc(S.UNAVAILABLE, "Ssl handshake failed: other")), errors.ConfigError, "handshake"),
     (milvus(2, CONNECT, context=Rpc(S.UNAVAILABLE, "Failed parsing HTTP/2 (Expected SETTINGS frame)")), errors.ConfigError, "19530"),
     (milvus(1, "Received UNIMPLEMENTED from server.", context=Rpc(S.UNIMPLEMENTED, "404")), errors.ConfigError, "grpc port"),
@@ -73,10 +81,7 @@ CASES: list[tuple[Exception, type[errors.ConnectorError], str]] = [
     *((milvus(code, "later"), errors.Transient, "later") for code in (4, 12, 103, 106, 202, 305, 1002, 1003)),
     (milvus(1, "service not ready"), errors.Transient, "not ready"),
     *((milvus(code, "slow down"), errors.Throttled, "slow down") for code in (3, 7, 8, 9, 11)),
-    *(
-        (milvus(65535, text), errors.Transient, text)
-        for text in (LOST, "empty grpc client", "connection refused", "not ready", "Retry timeout", "context deadline exceeded", "unrecoverable error")
-    ),
+    *((milvus(65535, text), errors.Transient, text) for text in BUSY),
     (milvus(1, "wait for loading collection timeout, collection: c"), errors.Transient, "loading"),
     (milvus(101, "collection not loaded[collection=1]"), errors.NotLoaded, "not loaded"),
     (milvus(101, "Collection 'c' is in state 'released'"), errors.NotLoaded, "released"),

@@ -1,0 +1,182 @@
+"""One SQLite file: its tables, its lock, its transactions, and the runs that it has seen.
+
+Write-ahead log with `synchronous = FULL`: a committed intent survives a power cut, at one fsync a transaction. A file that is no database is
+set aside and made anew, since what it held can be rebuilt from the collection.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import filelock
+
+from connector.errors import ConfigError, Locked
+
+LEDGER_FORMAT = 1
+"""`user_version` of the file. Changing the tables needs a migration here."""
+
+SCHEMA = """
+CREATE TABLE scope (
+    id INTEGER PRIMARY KEY, namespace TEXT NOT NULL, uid TEXT NOT NULL, epoch INTEGER NOT NULL DEFAULT 0, source TEXT NOT NULL DEFAULT '',
+    UNIQUE (namespace, uid));
+CREATE TABLE fingerprint (hash TEXT PRIMARY KEY, parts TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE document (
+    scope INTEGER NOT NULL REFERENCES scope, key TEXT NOT NULL, status TEXT NOT NULL, version TEXT, content TEXT, fingerprint TEXT NOT NULL,
+    rows INTEGER NOT NULL, max_rows INTEGER NOT NULL, PRIMARY KEY (scope, key)) WITHOUT ROWID;
+CREATE TABLE owned (
+    scope INTEGER NOT NULL REFERENCES scope, pk NOT NULL, document TEXT NOT NULL, PRIMARY KEY (scope, pk)) WITHOUT ROWID;
+CREATE INDEX owned_document ON owned (scope, document);
+CREATE TABLE position (
+    scope INTEGER NOT NULL REFERENCES scope, partition TEXT NOT NULL, position TEXT NOT NULL, PRIMARY KEY (scope, partition)) WITHOUT ROWID;
+CREATE TABLE reject (
+    scope INTEGER NOT NULL REFERENCES scope, document TEXT NOT NULL, ordinal INTEGER NOT NULL, station TEXT NOT NULL, reason TEXT NOT NULL,
+    attempts INTEGER NOT NULL, run TEXT NOT NULL, PRIMARY KEY (scope, document, ordinal)) WITHOUT ROWID;
+CREATE TABLE run (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, scope INTEGER NOT NULL REFERENCES scope, started REAL NOT NULL, finished REAL,
+    pid INTEGER NOT NULL, host TEXT NOT NULL, exit_code INTEGER, report TEXT);
+"""
+
+log = logging.getLogger(__name__)
+
+
+class LedgerFile:
+    """The ledger's file, locked for one run at a time; readers that only look pass `lock=False`.
+
+    Used by several threads; one mutex serialises them.
+
+    Raises:
+        Locked: Another run holds it; the message names the holder.
+        ConfigError: It was written by a newer connector, or the disk is full.
+    """
+
+    def __init__(self, path: Path, *, lock: bool = True) -> None:
+        self.path = path
+        self._mutex = threading.RLock()
+        self._scope = 0  # of the documents and runs that are spoken of; set by Ledger.enter
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = filelock.FileLock(f"{path}.lock")
+        if lock:
+            self._acquire()
+        try:
+            self._db = _open(path)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def _acquire(self) -> None:
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise Locked(
+                f"{self.path}: another run is under way{holder(self.path)}", hint="wait for it, then run the same command again"
+            ) from None
+
+    def close(self) -> None:
+        """Closes the file and lets the next run in."""
+        with self._mutex:
+            self._db.close()
+        self._lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        with self._mutex:
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                self._db.commit()
+            except sqlite3.OperationalError as error:
+                self._db.rollback()
+                raise ConfigError(
+                    f"{self.path}: the ledger cannot be written: {error}", hint="make room or mend the permissions, then run again"
+                ) from error
+            except BaseException:
+                self._db.rollback()
+                raise
+
+    def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        with self._mutex:
+            return self._db.execute(sql, values).fetchall()
+
+    # Runs
+
+    def start(self, run: str) -> bool:
+        """Opens a run; returns False if the run before it in this scope never came to its end."""
+        with self._transaction() as db:
+            last = db.execute("SELECT finished FROM run WHERE scope = ? ORDER BY number DESC LIMIT 1", (self._scope,)).fetchone()
+            values = (run, self._scope, time.time(), os.getpid(), socket.gethostname())
+            db.execute("INSERT INTO run (id, scope, started, pid, host) VALUES (?, ?, ?, ?, ?)", values)
+        return last is None or last[0] is not None
+
+    def finish(self, run: str, exit_code: int, report: str) -> None:
+        """Closes a run with its report (JSON)."""
+        with self._transaction() as db:
+            db.execute("UPDATE run SET finished = ?, exit_code = ?, report = ? WHERE id = ?", (time.time(), exit_code, report, run))
+
+    def runs(self, limit: int = 10) -> list[dict[str, Any]]:
+        """The latest runs of every scope in this file, newest first."""
+        columns = ("id", "namespace", "started", "finished", "pid", "host", "exit_code", "report")
+        sql = (
+            "SELECT run.id, namespace, started, finished, pid, host, exit_code, report FROM run LEFT JOIN scope ON scope.id = run.scope"
+            " ORDER BY number DESC LIMIT ?"
+        )
+        return [dict(zip(columns, row, strict=True)) for row in self._rows(sql, limit)]
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    """Opens and, where needed, makes the tables; a file that is no database is set aside, since it can be rebuilt."""
+    try:
+        return _connect(path)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise ConfigError(
+                f"{path}: the ledger cannot be opened: {error}", hint="check the disk and the permissions of that folder"
+            ) from error
+        aside = path.with_name(f"{path.name}.corrupt-{time.time_ns()}")
+        path.rename(aside)
+        log.warning("%s is damaged (%s); set aside as %s, rebuilding it from the collection", path, error, aside.name)
+        return _connect(path)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
+    try:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version > LEDGER_FORMAT:
+            raise ConfigError(
+                f"{path}: written by a newer connector (format {version}, this one knows {LEDGER_FORMAT})", hint="upgrade connector"
+            )
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        if version == 0:
+            path.chmod(0o600)
+            db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {LEDGER_FORMAT}; COMMIT;")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def holder(path: Path) -> str:
+    """Who holds the lock, from the last run that has not ended: " (pid 12 on host, since ...)" or ""."""
+    try:
+        db = _connect(path)
+    except (sqlite3.Error, ConfigError):
+        return ""
+    found = db.execute("SELECT pid, host, started FROM run WHERE finished IS NULL ORDER BY number DESC LIMIT 1").fetchone()
+    db.close()
+    return f" (pid {found[0]} on {found[1]}, since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(found[2]))})" if found else ""
