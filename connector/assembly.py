@@ -10,10 +10,11 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
-from connector.building import Parts, fingerprint_parts, reader, source_hash, source_of
+from connector.building import Front, Parts, source_hash
 from connector.encoding import Encoding
-from connector.errors import ConnectorError, PlanNeeded, TooManyRejects
+from connector.errors import PlanNeeded, TooManyRejects
 from connector.faults import hit
 from connector.job import Job
 from connector.ledger import Ledger
@@ -23,7 +24,6 @@ from connector.milvus.client import Connection, connect
 from connector.milvus.sink import MilvusSink
 from connector.pipeline import run
 from connector.plan import Action, Generation, Replace, diff, render, target
-from connector.record import fingerprint
 from connector.recovery import recover
 from connector.report import RunReport, Stopwatch
 from connector.rows import Conform
@@ -92,27 +92,26 @@ def run_job(
     begun = time.perf_counter()
     report = RunReport(run_id=f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.urandom(3).hex()}", job=job.job)
     monitor = Monitor(report, stop=stop or Stop(), on_window=on_progress)
-    parts = Parts.of(job)
+    front = Front.of(Parts.of(job), options or Options(), monitor.watch)
     with Ledger(job.state_path) as ledger, connect(job.milvus) as connection:
-        generation = _generation(connection, parts)
+        generation = _generation(connection, front.parts)
         report.collection = generation.name
         try:
-            _run(parts, connection, generation, ledger, options or Options(), monitor, begun)
+            _run(front, Back(connection, generation, ledger), options or Options(), monitor, begun)
         except BaseException as error:
-            if isinstance(error, ConnectorError):
-                report.exit_code, report.message = exit_code(error), error.message
-                error.report = report  # type: ignore[attr-defined]  # for the command line's --json
-            _close(report, monitor.watch, begun, ledger)
+            report.exit_code, report.message = exit_code(error), getattr(error, "message", type(error).__name__)
+            error.report = report  # type: ignore[attr-defined]  # for the command line's --json
             raise
-        _close(report, monitor.watch, begun, ledger)
+        finally:
+            _close(report, monitor.watch, begun, ledger)
     hit("run.finished")
     return report
 
 
-def exit_code(error: ConnectorError) -> int:
-    """The command line's exit code for an error."""
+def exit_code(error: BaseException) -> int:
+    """The command line's exit code for an error; what nobody raised on purpose is a bug, 1."""
     signal_number: int | None = getattr(error, "signal_number", None)
-    return error.exit_code if signal_number is None else 128 + signal_number
+    return getattr(error, "exit_code", 1) if signal_number is None else 128 + signal_number
 
 
 def _close(report: RunReport, watch: Stopwatch, begun: float, ledger: Ledger) -> None:
@@ -124,27 +123,27 @@ def _close(report: RunReport, watch: Stopwatch, begun: float, ledger: Ledger) ->
         ledger.finish(report.run_id, report.exit_code, report.model_dump_json())
 
 
-def _run(
-    parts: Parts, connection: Connection, generation: Generation, ledger: Ledger, options: Options, monitor: Monitor, begun: float
-) -> None:
-    job, spec = parts.job, parts.spec
-    report, watch = monitor.report, monitor.watch
-    assert generation.stamp is not None  # noqa: S101 - _generation made sure
-    settings = fingerprint_parts(parts)
-    mark = fingerprint(settings)
-    natural = not spec.primary.generated
-    ledger.enter(job.scope, generation.stamp.uid, mark, settings, natural=natural)
-    clean = ledger.start(report.run_id)
-    sink = MilvusSink(connection, generation.name, spec)
-    recover(ledger, sink, job.scope, primary=spec.primary.name, natural=natural, epoch=generation.epoch, clean=clean)
-    source = source_of(parts)
+@dataclass(frozen=True, slots=True)
+class Back:
+    """What a run writes to: an open connection, a generation of the collection, and the ledger."""
+
+    connection: Connection
+    generation: Generation
+    ledger: Ledger
+
+
+def _run(front: Front, back: Back, options: Options, monitor: Monitor, begun: float) -> None:
+    job, spec, report, ledger = front.parts.job, front.parts.spec, monitor.report, back.ledger
+    sink = MilvusSink(back.connection, back.generation.name, spec)
+    _enter(front, back, sink, report.run_id)
     ready = [field for field in spec.vectors if field.encoder is None]
-    with Encoding(parts.bindings, job.encode, ready=ready, stop=monitor.stop.event, workers=job.workers, stopwatch=watch) as encoding:
+    stop, watch = monitor.stop.event, monitor.watch
+    with Encoding(front.parts.bindings, job.encode, ready=ready, stop=stop, workers=job.workers, stopwatch=watch) as encoding:
         stations = Stations(
-            source=source,
-            read=reader(parts, mark, options, watch),
+            source=front.source,
+            read=front.read,
             encode=encoding,
-            conform=Conform(spec, job.scope, mark, last_wins=source.mode == "cursor"),
+            conform=Conform(spec, job.scope, front.fingerprint, last_wins=front.source.mode == "cursor"),
             sink=sink,
             ledger=ledger,
             limits=WindowLimits(vector_bytes=sum(field.row_bytes for field in spec.vectors)),
@@ -158,12 +157,26 @@ def _run(
         finally:
             report.encoded, report.truncated = encoding.counters.encoded, encoding.counters.truncated
             report.startup_s = round(started + encoding.counters.startup_s, 3)
-    swept = job.sync == "mirror" and options.limit is None and options.select is None and not report.gaps
-    catalog = Catalog(connection)
-    epoch = max(catalog.epoch(generation.name), ledger.epoch) + 1
-    catalog.write_epoch(generation.name, epoch)
-    ledger.settle(epoch=epoch, source=stations.source_settings if swept or job.sync != "mirror" else None)
+    _settle(back, stations, options, report)
     _judge(job, report)
+
+
+def _enter(front: Front, back: Back, sink: MilvusSink, run_id: str) -> None:
+    """Opens the run in the ledger, which is rebuilt from the collection if it cannot be right."""
+    spec, namespace, ledger, stamp = front.parts.spec, front.parts.job.scope, back.ledger, back.generation.stamp
+    natural = not spec.primary.generated
+    ledger.enter(namespace, stamp.uid if stamp else "", front.fingerprint, front.settings, natural=natural)
+    clean = ledger.start(run_id)
+    recover(ledger, sink, namespace, primary=spec.primary.name, natural=natural, epoch=back.generation.epoch, clean=clean)
+
+
+def _settle(back: Back, stations: Stations, options: Options, report: RunReport) -> None:
+    """Counts the epoch on, in Milvus first: an epoch behind the ledger's means that a backup was restored."""
+    whole = options.limit is None and options.select is None and not report.gaps
+    catalog, name = Catalog(back.connection), back.generation.name
+    epoch = max(catalog.epoch(name), back.ledger.epoch) + 1
+    catalog.write_epoch(name, epoch)
+    back.ledger.settle(epoch=epoch, source=stations.source_settings if whole or stations.sync != "mirror" else None)
 
 
 def _judge(job: Job, report: RunReport) -> None:

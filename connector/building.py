@@ -8,7 +8,7 @@ from typing import Any
 from connector import registry
 from connector.binding import Binding, bind, make_encoder
 from connector.errors import ConfigError, DocumentError, nearest
-from connector.interfaces import Parser, Source, Splitter, identity
+from connector.interfaces import Parser, Source, Splitter, TextLimits, identity
 from connector.job import Job, SourceSettings, SplitSettings
 from connector.loading import load_collection, load_transform
 from connector.plan import Want
@@ -52,12 +52,48 @@ class Parts:
         return cls(job, spec, bindings, want)
 
 
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The stations before ENCODE, built before anything is opened, so that a mistake in them costs nothing.
+
+    Attributes:
+        parts: The job.
+        source: LIST.
+        read: READ to SPLIT.
+        settings: Everything that changes what a row would be, by parts.
+        fingerprint: Its hash.
+    """
+
+    parts: Parts
+    source: Source
+    read: Reader
+    settings: dict[str, Any]
+    fingerprint: str
+
+    @classmethod
+    def of(cls, parts: Parts, options: Options, watch: Stopwatch) -> Front:
+        """Builds them for one run."""
+        settings = fingerprint_parts(parts)
+        mark = fingerprint(settings)
+        return cls(parts, source_of(parts), reader(parts, mark, options, watch), settings, mark)
+
+
 def source_of(parts: Parts) -> Source:
-    """LIST: the source that the job names, or the object that it was given."""
+    """LIST: the source that the job names, or the object that it was given; asked for its parts, so that it is known to exist.
+
+    Raises:
+        ConfigError: It does not exist, or cannot be mirrored because its keys are line numbers.
+    """
     job = parts.job
-    if not isinstance(job.source, SourceSettings):
-        return job.source  # type: ignore[no-any-return]  # an object that the SDK was given
-    source: Source = registry.create("sources", job.source.kind, job.source.options, where=f"{job.where}: source")
+    if isinstance(job.source, SourceSettings):
+        source: Source = registry.create("sources", job.source.kind, job.source.options, where=f"{job.where}: source")
+    else:
+        source = job.source
+    source.partitions()
+    if job.sync == "mirror" and getattr(source, "numbered", False):
+        raise ConfigError(
+            f"{job.where}: sync mirror needs keys that stay, but these documents are numbered by line", hint="give `key`, a column"
+        )
     return source
 
 
@@ -118,31 +154,41 @@ class _Parsers:
 def _split_settings(parts: Parts) -> dict[str, Any] | None:
     """Keyword arguments of the splitter without its tokenizer; None: nothing is split."""
     settings = parts.job.split or SplitSettings()
-    limits = [binding.encoder.text for binding in parts.bindings if binding.encoder.text is not None]
-    if settings.by == "none" or not limits:
+    limits = _text_limits(parts)
+    if settings.by == "none" or limits is None:
         return None
-    usable = min(limit.max_tokens for limit in limits)
-    size = min(settings.size or DEFAULT_PASSAGE, usable)
+    size = min(settings.size or DEFAULT_PASSAGE, limits.max_tokens)
     field = next((one for one in parts.spec.columns if parts.job.map.get(one.name, one.name) == "text"), None)
     return {"by": settings.by, "size": size, "overlap": settings.overlap, "max_bytes": field.max_length if field else None}
 
 
+def _text_limits(parts: Parts) -> TextLimits | None:
+    """Of the encoder that reads the least text; one that reads more reads whole passages too."""
+    limits = [binding.encoder.text for binding in parts.bindings if binding.encoder.text is not None]
+    return min(limits, key=lambda limit: limit.max_tokens, default=None)
+
+
 def _splitter(parts: Parts) -> Splitter | None:
-    settings = _split_settings(parts)
-    if settings is None:
+    settings, limits = _split_settings(parts), _text_limits(parts)
+    if settings is None or limits is None:
         return None
     by = settings.pop("by")
-    tokenizer = next(binding.encoder.text.tokenizer for binding in parts.bindings if binding.encoder.text is not None)
-    splitter: Splitter = registry.create("splitters", by, {**settings, "tokenizer": tokenizer}, where=f"{parts.job.where}: split")
+    splitter: Splitter = registry.create("splitters", by, {**settings, "tokenizer": limits.tokenizer}, where=f"{parts.job.where}: split")
     return splitter
 
 
+def _version(group: str, name: str) -> int:
+    """What a plugin says of itself: it counts its `version` up when the same input gives another result."""
+    return getattr(registry.load(group, name), "version", 1)
+
+
 def fingerprint_parts(parts: Parts) -> dict[str, Any]:
-    """Everything that changes what a row would be, by parts."""
+    """Everything that changes what a row would be, by parts. Parsers and splitters enter by name and the version that they declare."""
     job = parts.job
+    split = _split_settings(parts)
     return {
-        "parse": job.parse or "by media type",
-        "split": [_split_settings(parts), job.split is not None],
+        "parse": {name: _version("parsers", name) for name in ([job.parse] if job.parse else registry.names("parsers"))},
+        "split": [split, split and _version("splitters", split["by"]), job.split is not None],
         "map": job.map,
         "transform": load_transform(job.transform, job.where)[1] if job.transform is not None else None,
         "vectors": {binding.field.name: [binding.source, parts.want.identity[binding.field.name]] for binding in parts.bindings},

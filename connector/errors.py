@@ -34,6 +34,8 @@ from typing import TYPE_CHECKING, ClassVar
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import pydantic
+
 
 class ConnectorError(Exception):
     """Base of every error raised on purpose.
@@ -172,3 +174,10 @@ def nearest(name: str, valid: Iterable[str]) -> str:
     close = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.5)
     lead = f"did you mean `{folded[close[0]]}`? " if close else ""
     return f"{lead}valid: {', '.join(names) or 'none'}"
+
+
+def explain(error: pydantic.ValidationError) -> str:
+    """The first problem of a validation error in one line: where and what, never the input (it may hold a secret)."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    place = ".".join(str(step) for step in first["loc"]) or "value"
+    return f"`{place}`: {first['msg']}"

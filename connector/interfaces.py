@@ -52,7 +52,8 @@ class Source(Protocol):
 class Parser(Protocol):
     """Turns a payload's bytes into rows: one for a text, one per page for a paginated format.
 
-    `media_types` are those it takes by default; a job may name a parser for anything.
+    `media_types` are those it takes by default; a job may name a parser for anything. A class attribute `version` (1 when absent) is
+    counted up when the same bytes come to give other rows: documents are then made again.
     """
 
     media_types: frozenset[str]
@@ -79,7 +80,7 @@ class TextLimits:
 
 
 class Splitter(Protocol):
-    """Cuts one text into passages that the model reads whole and the field holds whole."""
+    """Cuts one text into passages that the model reads whole and the field holds whole. It has a `version` as a parser has."""
 
     def split(self, text: str) -> list[tuple[int, int]]:
         """Character offsets (start, end) of each passage in order, end exclusive. Whitespace only gives []."""

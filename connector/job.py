@@ -15,11 +15,10 @@ import pydantic
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
-from connector.errors import ConfigError, nearest
+from connector.errors import ConfigError, explain, nearest
 from connector.interfaces import DeviceSpec
 from connector.milvus.settings import MilvusSettings
 from connector.reading import MAX_DOCUMENT_BYTES
-from connector.registry import explain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

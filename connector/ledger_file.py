@@ -1,7 +1,7 @@
 """One SQLite file: its tables, its lock, its transactions, and the runs that it has seen.
 
-Write-ahead log with `synchronous = FULL`: a committed intent survives a power cut, at one fsync a transaction. A file that is no database is
-set aside and made anew, since what it held can be rebuilt from the collection.
+Write-ahead log with `synchronous = FULL`: a committed intent survives a power cut, at one fsync a transaction. A file that is no
+database is set aside and made anew, since what it held can be rebuilt from the collection.
 """
 
 from __future__ import annotations
@@ -155,11 +155,7 @@ def _open(path: Path) -> sqlite3.Connection:
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
     try:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        if version > LEDGER_FORMAT:
-            raise ConfigError(
-                f"{path}: written by a newer connector (format {version}, this one knows {LEDGER_FORMAT})", hint="upgrade connector"
-            )
+        version = _version(db, path)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         if version == 0:
@@ -169,6 +165,13 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version > LEDGER_FORMAT:
+        raise ConfigError(f"{path}: written by a newer connector (format {version}, this one knows {LEDGER_FORMAT})", hint="upgrade connector")
+    return version
 
 
 def holder(path: Path) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pydantic
 
-from connector.errors import ConfigError, MissingExtra, nearest
+from connector.errors import ConfigError, MissingExtra, explain, nearest
 
 GROUPS = ("sources", "parsers", "splitters", "encoders")
 
@@ -102,10 +102,3 @@ def _model(kind: Any, parameters: list[inspect.Parameter], where: str) -> type[p
         default = ... if parameter.default is parameter.empty else parameter.default
         fields[f"field{place}"] = (hints.get(parameter.name, Any), pydantic.Field(default, alias=parameter.name))
     return pydantic.create_model(kind.__name__, __config__=pydantic.ConfigDict(arbitrary_types_allowed=True), **fields)
-
-
-def explain(error: pydantic.ValidationError) -> str:
-    """The first problem of a validation error in one line: where and what, never the input (it may hold a secret)."""
-    first = error.errors(include_input=False, include_url=False)[0]
-    place = ".".join(str(step) for step in first["loc"]) or "value"
-    return f"`{place}`: {first['msg']}"

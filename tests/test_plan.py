@@ -212,8 +212,8 @@ def test_what_a_server_does_not_report_is_no_drift() -> None:
     """Rule: Milvus Lite reports no build parameters and no element lengths; older and newer ones report extra ones."""
     fields = fields_of(WANT.spec.normalised())
     fields["tags"]["max_length"] = None
-    quiet = generation(fields=fields, indexes={"image": {"type": "HNSW", "metric": "COSINE"}, "title": {"type": "INVERTED", "metric": None}})
-    assert drift(quiet) == ()
+    indexes = {"image": {"type": "HNSW", "metric": "COSINE"}, "title": {"type": "INVERTED", "metric": None}}
+    assert drift(generation(fields=fields, indexes=indexes)) == ()
     full = generation()
     loud = generation(indexes={**full.indexes, "image": {**full.indexes["image"], "mmap.enabled": "true"}})
     assert drift(loud) == ()

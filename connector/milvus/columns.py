@@ -89,6 +89,11 @@ def check_vectors(spec: CollectionSpec, vectors: Vectors, rows: int) -> dict[int
     return bad
 
 
+def stored(field: VectorFieldSpec, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Dense vectors in the type that Milvus stores; bfloat16 as 16-bit patterns."""
+    return _bfloat16(values) if field.dtype == "bfloat16" else np.ascontiguousarray(values, dtype=_STORED[field.dtype])
+
+
 def take(vectors: Vectors, indices: list[int]) -> Vectors:
     """Some rows of every field."""
     return {name: values[indices] if isinstance(values, np.ndarray) else [values[i] for i in indices] for name, values in vectors.items()}
@@ -144,12 +149,11 @@ def _vectors(data: Any, field: VectorFieldSpec, values: Any) -> None:
         data.vectors.sparse_float_vector.contents.extend(sparse_rows_to_proto(list(values)).contents)
         return
     data.vectors.dim = field.dim
-    stored = _bfloat16(values) if field.dtype == "bfloat16" else np.ascontiguousarray(values, dtype=_STORED[field.dtype])
+    packed = stored(field, values).tobytes()
     if field.dtype == "float32":
-        packed = stored.tobytes()
         data.vectors.float_vector.MergeFromString(b"\x0a" + _varint(len(packed)) + packed)  # field 1, packed repeated float
-        return
-    setattr(data.vectors, f"{field.dtype}_vector", stored.tobytes())
+    else:
+        setattr(data.vectors, f"{field.dtype}_vector", packed)
 
 
 def _dynamic(data: Any, declared: set[str], rows: Sequence[Row]) -> None:

@@ -25,6 +25,14 @@ VECTOR_TYPES = {
 _KINDS = {name: kind for kind, name in VECTOR_TYPES.items()}
 _NAMES = {"field_name", "index_name", "index_type", "metric_type"}
 _PROGRESS = {"total_rows", "indexed_rows", "pending_index_rows", "state", "index_state_fail_reason"}
+_DEFAULTS: dict[str, tuple[str, type]] = {
+    "BOOL": ("bool_data", bool),
+    **dict.fromkeys(("INT8", "INT16", "INT32"), ("int_data", int)),
+    "INT64": ("long_data", int),
+    "FLOAT": ("float_data", float),
+    "DOUBLE": ("double_data", float),
+    **dict.fromkeys(("VARCHAR", "TIMESTAMPTZ", "GEOMETRY"), ("string_data", str)),
+}
 _NO_METRIC = {"", "NONE"}
 
 
@@ -59,12 +67,20 @@ def _options(field: FieldSpec) -> dict[str, Any]:
     if field.nullable:
         options["nullable"] = True
     if stored_default(field):
-        options["default_value"] = field.default
+        options["default_value"] = _default(field)
     if field.max_length is not None:
         options["max_length"] = field.max_length
     if field.element is not None:
         options |= {"element_type": DataType[field.element], "max_capacity": field.max_capacity}
     return options
+
+
+def _default(field: FieldSpec) -> Any:
+    """The default as the server wants it; pymilvus would send any int as 64 bits, which a 16-bit field refuses."""
+    from pymilvus.grpc_gen import schema_pb2
+
+    slot, kind = _DEFAULTS[field.type]
+    return schema_pb2.ValueField(**{slot: kind(field.default)})
 
 
 def index_of(spec: CollectionSpec, name: str) -> dict[str, Any]:

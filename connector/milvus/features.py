@@ -39,7 +39,7 @@ class Support:
 
 FEATURES: dict[str, Support] = {
     "float32": Support(True, _ALWAYS, "float32 vectors"),
-    "float16": Support(False, (2, 3, 5), "float16 vectors"),
+    "float16": Support(False, (2, 4, 0), "float16 vectors"),  # 2.3.5 stores them, but its COSINE distances are infinite
     "bfloat16": Support(False, (2, 4, 0), "bfloat16 vectors"),
     "int8": Support(False, (2, 6, 0), "int8 vectors"),
     "binary": Support(False, _ALWAYS, "binary vectors"),

@@ -9,11 +9,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from connector.errors import BadRows, ConfigError, nearest
 from connector.milvus.client import Connection
+from connector.milvus.columns import stored
 from connector.milvus.reading import Reader, plain, vector_of
 from connector.record import Key, Row
-from connector.schema.spec import CollectionSpec
+from connector.schema.spec import CollectionSpec, VectorFieldSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +76,20 @@ def search(  # noqa: PLR0913 - a search has this many knobs, all but four by key
         "search_params": {"metric_type": fields[field].metric, "params": dict(params or {})},
         "consistency_level": "Strong",
     }
-    data = [one if isinstance(one, Mapping) else one.tolist() if hasattr(one, "tolist") else list(one) for one in vectors]
+    data = [_asked(fields[field], one) for one in vectors]
     try:
         found = Reader(connection, collection, spec).loaded("search", connection.client.search, collection, data, **options)
     except BadRows as error:
         raise ConfigError(error.message, hint="correct the filter, the limit or the search parameters") from error
     return [[_hit(one, spec, output_fields) for one in hits] for hits in found]
+
+
+def _asked(field: VectorFieldSpec, one: Any) -> Any:
+    """One vector as pymilvus takes it: an array of the stored type, or bytes where numpy has no such type."""
+    if field.dim is None:
+        return one
+    vector = stored(field, np.asarray(one))
+    return vector.tobytes() if field.dtype in {"binary", "bfloat16"} else vector
 
 
 def _hit(one: Mapping[str, Any], spec: CollectionSpec, names: Sequence[str]) -> Hit:

@@ -21,12 +21,17 @@ if TYPE_CHECKING:
 DROPPED = ("script", "style", "noscript", "template", "svg", "head")
 """Elements whose content is never text for a reader."""
 
-_BLOCKS = frozenset((
-    "address", "article", "aside", "blockquote", "body", "br", "button", "caption", "center", "dd", "details", "dialog", "dir",
-    "div", "dl", "dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header",
-    "hgroup", "hr", "legend", "li", "main", "menu", "nav", "ol", "optgroup", "option", "p", "pre", "search", "section", "select",
-    "summary", "table", "tbody", "td", "textarea", "tfoot", "th", "thead", "tr", "ul",
+_PARAGRAPH, _LINE = "\x1d", "\x1e"  # what a block becomes until the text is tidied; no whitespace of the page is either
+_PARAGRAPHS = frozenset((
+    "address", "article", "aside", "blockquote", "body", "center", "details", "dialog", "dir", "dl", "fieldset", "figure",
+    "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr", "main", "menu", "nav", "ol", "p", "pre",
+    "search", "section", "summary", "table", "textarea", "ul",
 ))
+_LINES = frozenset((
+    "br", "button", "caption", "dd", "div", "dt", "figcaption", "legend", "li", "optgroup", "option", "select", "tbody", "td",
+    "tfoot", "th", "thead", "tr",
+))
+_MARKED = re.compile(r"(?<![ \t\n])[ \t\n]*[\x1d\x1e](?:[ \n]*[\x1d\x1e])*(?:\n| (?! ))?")  # starts only where a run does: linear
 _VERBATIM = frozenset({"pre", "textarea"})
 _DECLARED = re.compile(rb"""<meta[^>]+?charset\s*=\s*["']?\s*([\w.:-]+)|<\?xml[^>]+?encoding\s*=\s*["']([\w.:-]+)""", re.IGNORECASE)
 _LOOK_AHEAD = 1024
@@ -59,20 +64,18 @@ class HtmlParser:
     def _text(self, body: LexborNode) -> str:
         """Walks the tree with a stack of its own: pages nest deeper than Python recurses."""
         pieces: list[str] = []
-        waiting: list[tuple[LexborNode | None, bool]] = [(body, False)]
+        waiting: list[tuple[LexborNode | str, bool]] = [(body, False)]
         while waiting:
             node, verbatim = waiting.pop()
-            if node is None:
-                pieces.append("\n")
+            if isinstance(node, str):
+                pieces.append(node)
             elif node.is_text_node:
                 words = node.text_content or ""
                 pieces.append(words if verbatim else re.sub(r"\s+", " ", words))
             elif node.is_element_node and node.tag not in self._drop:
-                block = node.tag in _BLOCKS
+                mark = _PARAGRAPH if node.tag in _PARAGRAPHS else _LINE if node.tag in _LINES else ""
                 below = [(child, verbatim or node.tag in _VERBATIM) for child in node.iter(include_text=True)]
-                pieces.append("\n" if block else "")
-                waiting.extend([(None, False)] if block and below else [])
-                waiting.extend(reversed(below))
+                waiting.extend([(mark, False), *reversed(below), (mark, False)])
         return _tidied("".join(pieces))
 
 
@@ -82,5 +85,5 @@ def _declared(data: bytes) -> str | None:
 
 
 def _tidied(text: str) -> str:
-    """Without spaces at the ends of lines, without more than one empty line in a row, and without empty ends."""
-    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]*\n(?: (?! ))?", "\n", text)).strip()
+    """Block marks become one line break or, where a paragraph is among them, two; an indentation is kept."""
+    return _MARKED.sub(lambda run: "\n\n" if _PARAGRAPH in run[0] else "\n", text).strip()

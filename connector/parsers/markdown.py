@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _FRONT_MATTER = re.compile(r"(---|\+\+\+)[ \t]*\r?\n(?:.*?\r?\n)??\1[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _FENCE = re.compile(r" {0,3}(`{3,}|~{3,})")
-_ATX = re.compile(r" {0,3}#{1,6}(?:[ \t]+(.*?))?(?:[ \t]+#+)?[ \t]*$")
+_ATX = re.compile(r" {0,3}#{1,6}(?=[ \t]|$)")
 _SETEXT = re.compile(r" {0,3}(?:=+|-+)[ \t]*$")
 
 
@@ -44,12 +44,18 @@ def first_heading(text: str) -> str:
     before = ""
     for line in _outside_fences(text):
         heading = _ATX.match(line)
-        if heading and heading[1]:
-            return heading[1].strip()
+        if heading and (words := _without_closing(line[heading.end() :].strip())):
+            return words
         if before and _SETEXT.match(line):
             return before
         before = "" if heading or line.startswith(("    ", "\t")) else line.strip()
     return ""
+
+
+def _without_closing(words: str) -> str:
+    """A heading's words without the closing run of `#`, which stands apart from them."""
+    open_end = words.rstrip("#")
+    return open_end.rstrip() if not open_end or open_end[-1].isspace() else words
 
 
 def _outside_fences(text: str) -> Iterator[str]:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from connector.errors import SchemaError
-from connector.registry import explain
+from connector.errors import SchemaError, explain
 
 VectorKind: TypeAlias = Literal["float32", "float16", "bfloat16", "int8", "binary", "sparse"]
 DENSE: frozenset[VectorKind] = frozenset({"float32", "float16", "bfloat16", "int8"})

@@ -13,8 +13,7 @@ from typing import Annotated, Any, NoReturn
 
 import pydantic
 
-from connector.errors import SchemaError
-from connector.registry import explain
+from connector.errors import SchemaError, explain
 from connector.schema.indexes import DENSE, METRICS, VectorKind, default_index
 from connector.schema.spec import LINEAGE, MAX_VARCHAR, CollectionSpec, FieldSpec, VectorFieldSpec
 from connector.schema.values import convert

@@ -14,9 +14,10 @@ import pytest
 from connector.errors import BadRows, ConfigError, PlanNeeded, SchemaError, SinkError
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import Connection, connect
-from connector.milvus.describe import live_fields, live_index
+from connector.milvus.describe import live_fields, live_index, schema_of
 from connector.milvus.settings import MilvusSettings
 from connector.plan import STAMP, CreateAlias, CreateCollection, CreateIndex, Drift, LoadCollection, Want, diff, drift, fields_of, target
+from connector.schema import CollectionSpec
 
 APPLY = """
 import sys
@@ -69,6 +70,12 @@ def test_every_field_is_made_as_declared(catalog: Catalog, want: Want) -> None:
     wanted = fields_of(want.spec.normalised())
     wanted["tags"]["max_length"] = None
     assert live == wanted
+
+
+def test_defaults_are_sent_in_the_type_of_their_field(spec: CollectionSpec) -> None:
+    """Rule: servers refuse a 64-bit default on a narrower field; pymilvus would send one for any int."""
+    sent = {field.name: field.default_value.WhichOneof("data") for field in schema_of(spec).fields if field.default_value is not None}
+    assert sent == {"tenant": "string_data", "price": "double_data", "weight": "float_data", "level": "int_data", "sold": "bool_data"}
 
 
 def test_the_stamp_is_read_back_as_it_was_written(catalog: Catalog, want: Want) -> None:

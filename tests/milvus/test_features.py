@@ -46,7 +46,7 @@ DENSE = VectorField(dim=8, source="v")
 CASES: list[tuple[str, Any, Any, bool, bool]] = [  # column, type, declaration, Lite holds it, Milvus 2.3.5 holds it
     ("second", Vector, DENSE, True, False),
     ("vector", Vector, DENSE, True, True),
-    ("vector", Vector, VectorField(dim=8, dtype="float16", source="v"), False, True),
+    ("vector", Vector, VectorField(dim=8, dtype="float16", source="v"), False, False),
     ("vector", Vector, VectorField(dim=8, dtype="bfloat16", source="v"), False, False),
     ("vector", Vector, VectorField(dim=8, dtype="int8", source="v"), False, False),
     ("vector", Vector, VectorField(dim=8, dtype="binary", source="v"), False, True),

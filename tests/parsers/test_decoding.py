@@ -30,7 +30,10 @@ def test_detected(text: str, encoding: str) -> None:
     assert decode(text.encode(encoding)) == text
 
 
-@pytest.mark.parametrize(("text", "encoding", "declared"), [("café", "latin-1", "ISO-8859-1"), ("da\u2019s", "cp1252", "latin1"), ("пар", "koi8-r", "koi8-r")])
+@pytest.mark.parametrize(
+    ("text", "encoding", "declared"),
+    [("café", "latin-1", "ISO-8859-1"), ("da\u2019s", "cp1252", "latin1"), ("пар", "koi8-r", "koi8-r")],
+)
 def test_declared(text: str, encoding: str, declared: str) -> None:
     """Where detection could not be sure, the declared charset decides; Latin-1 is read as browsers do, as windows-1252."""
     assert decode(text.encode(encoding), declared) == text

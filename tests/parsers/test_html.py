@@ -26,9 +26,10 @@ def test_title_and_text() -> None:
     [
         ("<p>one <b>b</b>old</p><p>two</p>", "one bold\n\ntwo"),
         ("a<br>b<br/>c", "a\nb\nc"),
-        ("<ul><li>x</li> <li>y</li></ul>z", "x\n\ny\n\nz"),
-        ("<table><tr><td>1</td><td>2</td></tr></table>", "1\n\n2"),
-        ("<pre>if x:\n    y\n</pre>", "if x:\n    y"),
+        ("<ul><li>x</li> <li>y</li></ul>z", "x\ny\n\nz"),
+        ("<table><tr><td>1</td><td>2</td></tr></table>", "1\n2"),
+        ("a<pre>  if x:\n\n\n\n    y\n</pre>b", "a\n\n  if x:\n\n\n\n    y\n\nb"),
+        ("<div>a<div>b</div></div> <p> c", "a\nb\n\nc"),
         ("a<!-- no -->b<script>no()</script><style>no</style><noscript>no</noscript><template>no</template>c", "abc"),
         ("<svg><title>no</title></svg>x", "x"),
         ("no <b>end <i>tags", "no end tags"),
@@ -48,14 +49,18 @@ def test_menus_are_kept_unless_dropped() -> None:
 
 @pytest.mark.parametrize(
     "head",
-    ['<meta charset="iso-8859-1">', '<meta http-equiv="Content-Type" content="text/html; charset=windows-1252">', "<?xml version='1.0' encoding='latin1'?>"],
+    [
+        '<meta charset="iso-8859-1">',
+        '<meta http-equiv="Content-Type" content="text/html; charset=windows-1252">',
+        "<?xml version='1.0' encoding='latin1'?>",
+    ],
 )
 def test_declared_charset(head: str) -> None:
     """The page's own declaration decides where UTF-8 does not."""
     assert text(f"{head}<p>café</p>".encode("latin-1")) == "café"
 
 
-@pytest.mark.parametrize("html", ["", "<html><head><title>only</title></head><body> \n </body></html>", "<script>x</script>", "<img src=x>"])
+@pytest.mark.parametrize("html", ["", "<head><title>only</title></head><body> \n </body>", "<script>x</script>", "<img src=x>"])
 def test_page_without_text_gives_no_row(html: str) -> None:
     """A page without a word is empty, not rejected."""
     assert HtmlParser().parse(Payload({}, html.encode())) == []
@@ -70,3 +75,9 @@ def test_binary_is_rejected() -> None:
 def test_deep_nesting() -> None:
     """A page nested deeper than Python recurses is read."""
     assert text("<div>" * 5000 + "x" + "</div>" * 5000) == "x"
+
+
+@pytest.mark.timeout(10)
+def test_long_whitespace_takes_time_in_proportion() -> None:
+    """A page of a million spaces is no way to stop a run."""
+    assert text(f"<pre>a{' ' * 1_000_000}b</pre>{'<p> ' * 20_000}c") == f"a{' ' * 1_000_000}b\n\nc"

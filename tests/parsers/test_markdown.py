@@ -23,6 +23,7 @@ from connector.record import Payload
         ("#no space\n# C# language", "C# language"),
         ("#\n# Says something", "Says something"),
         ("    # code\n", ""),
+        ("# #\n## C# ##  \n", "C#"),
         ("- item\n\n\tcode\n====", ""),
         ("", ""),
     ],
@@ -48,3 +49,10 @@ def test_a_rule_is_not_front_matter(text: str) -> None:
 def test_nothing_gives_no_row(text: str) -> None:
     """A page of front matter only is empty, not rejected."""
     assert MarkdownParser().parse(Payload({}, text.encode())) == []
+
+
+@pytest.mark.timeout(10)
+def test_long_heading_takes_time_in_proportion() -> None:
+    """A heading of a million spaces is no way to stop a run."""
+    assert first_heading(f"# a{' #' * 500_000}x") == f"a{' #' * 500_000}x"
+    assert first_heading(f"# a{' ' * 1_000_000}#\n") == "a"

@@ -55,7 +55,7 @@ class Everything(Collection):
     json: dict[str, Any]
     schema: str
     copy: bool
-    mro: Int8
+    mro: Int8 = Field(index=BITMAP())
     model_x: Int16
     model_config: Int32
     dict: int

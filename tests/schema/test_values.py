@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import json
 import math
+import re
 import struct
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
@@ -218,9 +219,8 @@ def test_stated_conversions(field: FieldSpec, value: Any, stored: Any) -> None:
 @pytest.mark.parametrize(("field", "value", "said"), BAD)
 def test_refusals_say_found_against_wanted(field: FieldSpec, value: Any, said: str) -> None:
     """A value that would lose something, or that some server refuses, is refused here with a sentence."""
-    with pytest.raises(ValueError, match="") as caught:
+    with pytest.raises(ValueError, match=re.escape(said)):
         convert(field, value)
-    assert said in str(caught.value)
 
 
 def test_long_values_are_shown_short() -> None:

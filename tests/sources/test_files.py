@@ -83,7 +83,7 @@ def test_empty_folder_lists_nothing(tmp_path: Path) -> None:
 
 def test_missing_root_is_an_error(tmp_path: Path) -> None:
     """A missing folder never reads as an empty one; the message has the path and the working directory."""
-    with pytest.raises(ConfigError, match="no folder at .*nowhere.*working directory"):
+    with pytest.raises(ConfigError, match=r"no folder at .*nowhere.*working directory"):
         FilesSource(str(tmp_path / "nowhere")).partitions()
 
 
@@ -243,7 +243,7 @@ def test_file_replaced_by_a_fifo_does_not_block(tmp_path: Path) -> None:
     document = only(tmp_path)
     (tmp_path / "a.md").unlink()
     os.mkfifo(tmp_path / "a.md")
-    with pytest.raises(DocumentError, match="a.md: is not a regular file"):
+    with pytest.raises(DocumentError, match=r"a.md: is not a regular file"):
         document.open()
 
 
@@ -275,7 +275,7 @@ def test_forbidden_file_is_rejected_for_now(tmp_path: Path, monkeypatch: pytest.
     write(tmp_path, "a.md")
     document = only(tmp_path)
     deny(monkeypatch, "open", Path("a.md"))
-    with pytest.raises(DocumentError, match="a.md: permission denied") as caught:
+    with pytest.raises(DocumentError, match=r"a.md: permission denied") as caught:
         document.open()
     assert caught.value.retry
 
@@ -310,7 +310,7 @@ def test_file_that_never_rests_is_rejected_for_now(tmp_path: Path, monkeypatch: 
     write(tmp_path, "a.md")
     document = only(tmp_path)
     changing(monkeypatch, tmp_path / "a.md", 99)
-    with pytest.raises(DocumentError, match="a.md: changed while it was read") as caught:
+    with pytest.raises(DocumentError, match=r"a.md: changed while it was read") as caught:
         document.open()
     assert caught.value.retry
 
@@ -336,7 +336,7 @@ def test_names_that_are_not_utf8_have_valid_unique_keys(tmp_path: Path) -> None:
 def test_very_deep_tree(tmp_path: Path) -> None:
     """A tree deeper than Python recurses is walked, matched and read."""
     root = tmp_path / "root"
-    deep = "/".join(["d"] * 1500)
+    deep = "/".join(["d"] * 1100)
     subprocess.run(["mkdir", "-p", f"{root}/{deep}"], check=True)
     Path(f"{root}/{deep}/a.md").write_text("text")
     try:

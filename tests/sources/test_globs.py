@@ -34,7 +34,13 @@ def test_pattern(pattern: str, path: str, *, taken: bool) -> None:
 
 @pytest.mark.parametrize(
     ("pattern", "folder", "reached"),
-    [("docs/*.md", "docs", True), ("docs/*.md", "src", False), ("docs/*.md", "docs/a", False), ("a/**/x", "a/b/c", True), ("*.md", "a", False)],
+    [
+        ("docs/*.md", "docs", True),
+        ("docs/*.md", "src", False),
+        ("docs/*.md", "docs/a", False),
+        ("a/**/x", "a/b/c", True),
+        ("*.md", "a", False),
+    ],
 )
 def test_reach(pattern: str, folder: str, *, reached: bool) -> None:
     """A folder is entered if, and only if, something below it could match."""

@@ -1,0 +1,77 @@
+"""The documentation is run and compared with the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from connector import registry
+from connector.cli import app
+from connector.interfaces import DeviceSpec
+from connector.job import Job, RejectSettings, SplitSettings
+from connector.milvus.settings import MilvusSettings
+from connector.schema import __all__ as schema_names
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+TEXT = "\n".join(page.read_text() for page in PAGES)
+BLOCKS = [
+    pytest.param(block, page.name, id=f"{page.name}-{number}")
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL))
+]
+
+
+@pytest.mark.parametrize(("block", "page"), BLOCKS)
+def test_python_blocks_run(block: str, page: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the documentation shows works as it stands."""
+    code = compile(block, page, "exec", dont_inherit=True)
+    exec(code, {"__name__": "block"})  # noqa: S102 - our own documentation
+    if "print(" in block:
+        assert capsys.readouterr().out == "2 a2\n"
+
+
+def test_yaml_block_is_a_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The job in the README is valid."""
+    [block] = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    (tmp_path / "job.yaml").write_text(block)
+    monkeypatch.setenv("MILVUS_URI", "http://localhost:19530")
+    monkeypatch.setenv("MILVUS_TOKEN", "secret")
+    assert Job.from_yaml(tmp_path / "job.yaml").sync == "mirror"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docker" / "jobs").glob("*.yaml")), ids=lambda path: path.name)
+def test_shipped_jobs_are_valid(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every job that we ship reads."""
+    monkeypatch.setenv("SITE_PACKAGES", "/nowhere")
+    assert Job.from_yaml(path).job == path.stem
+
+
+def test_every_command_is_documented() -> None:
+    """A command that is not in the documentation does not exist for its users."""
+    names = {command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands}
+    assert names == {"check", "plan", "apply", "run", "search", "status", "plugins"}
+    assert [name for name in sorted(names) if f"`connector {name}" not in TEXT] == []
+
+
+def test_every_plugin_is_documented() -> None:
+    """Each registered name stands in the documentation."""
+    missing = [f"{group}: {name}" for group in registry.GROUPS for name in registry.names(group) if f"`{name}`" not in TEXT]
+    assert missing == []
+
+
+def test_every_key_is_documented() -> None:
+    """Each key of a job file, and each name of a schema, stands in the documentation."""
+    keys = {key for model in (Job, SplitSettings, RejectSettings, MilvusSettings) for key in model.model_fields} - {"where"}
+    keys |= set(DeviceSpec.__dataclass_fields__)
+    assert [key for key in sorted(keys) if f"`{key}`" not in TEXT] == []
+    assert [name for name in schema_names if name not in TEXT and not name.endswith("Spec") and name != "spec_of"] == []
+
+
+def test_pages_linked_exist() -> None:
+    """A relative link leads somewhere."""
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
