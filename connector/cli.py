@@ -148,7 +148,7 @@ def search(
 @app.command()
 def status(job: JobFile, *, as_json: AsJson = False) -> None:
     """Show the latest runs of a job."""
-    from connector.ledger_file import LedgerFile, holder
+    from connector.ledger_file import LedgerFile, running
 
     with _errors(as_json=as_json):
         parsed = _job(job)
@@ -158,8 +158,8 @@ def status(job: JobFile, *, as_json: AsJson = False) -> None:
                 runs = ledger.runs()
         for one in runs:
             one["report"] = json.loads(one["report"]) if one["report"] else None
-        running = holder(parsed.state_path).strip(" ()") if runs else ""
-        _print({"job": parsed.job, "runs": runs, "unfinished": running, "exit_code": 0}, as_json=as_json, text=_runs)
+        now = running(parsed.state_path) if parsed.state_path.parent.exists() else ""
+        _print({"job": parsed.job, "runs": runs, "running": now, "exit_code": 0}, as_json=as_json, text=_runs)
 
 
 @app.command()
@@ -229,9 +229,7 @@ def _short(value: Any) -> str:
 def _runs(document: dict[str, Any]) -> str:
     from connector.report import RunReport
 
-    lines = [
-        f"{document['job']}: {len(document['runs'])} runs" + (f", not ended: {document['unfinished']}" if document["unfinished"] else "")
-    ]
+    lines = [f"{document['job']}: {len(document['runs'])} runs" + (f", running: {document['running']}" if document["running"] else "")]
     for one in document["runs"]:
         report = RunReport(**one["report"]) if one["report"] else None
         lines.append(f"{one['id']}  exit {one['exit_code']}  " + (str(report).splitlines()[0] if report else "did not end by itself"))

@@ -213,14 +213,12 @@ def load_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read: {error}", hint="give the path of a job file") from None
-    loader = _Loader(text)
-    loader.name = str(path)
     try:
+        loader = _Loader(text)
+        loader.name = str(path)
         values = loader.get_single_data()
     except (yaml.YAMLError, *_SLIPS) as error:
         raise ConfigError(f"{path}: not valid YAML: {_problem(error)}", hint="correct the file") from None
-    finally:
-        loader.dispose()
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: wanted keys and values, found {type(values).__name__}", hint="begin with `version: 1`")
     return values
@@ -234,7 +232,7 @@ def _problem(error: Exception) -> str:
     mark = getattr(error, "problem_mark", None)
     if isinstance(error, _SLIPS):
         return "nested too deeply" if isinstance(error, RecursionError) else "a value does not fit its tag"
-    return f"line {mark.line + 1}: {getattr(error, 'problem', 'unreadable')}" if mark else str(error)
+    return f"line {mark.line + 1}: {getattr(error, 'problem', 'unreadable')}" if mark else " ".join(str(error).split())
 
 
 class _Loader(yaml.SafeLoader):

@@ -45,6 +45,9 @@ CREATE TABLE run (
     pid INTEGER NOT NULL, host TEXT NOT NULL, exit_code INTEGER, report TEXT);
 """
 
+HOST = 3
+"""Which word of a holder's line names its host."""
+
 log = logging.getLogger(__name__)
 
 
@@ -64,26 +67,33 @@ class LedgerFile:
         self._scope = 0  # of the documents and runs that are spoken of; set by Ledger.enter
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = filelock.FileLock(f"{path}.lock")
+        self._locked = False
         if lock:
             self._acquire()
         try:
             self._db = _open(path)
         except BaseException:
-            self._lock.release()
+            self._unlock()
             raise
 
     def _acquire(self) -> None:
         try:
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
-            raise Locked(
-                f"{self.path}: another run is under way{holder(self.path)}", hint="wait for it, then run the same command again"
-            ) from None
+            raise Locked(f"{self.path}: another run is under way{_holder(self.path)}", hint="wait for it, then run again") from None
+        self._locked = True
+        with contextlib.suppress(OSError):  # who holds it is a courtesy
+            _holder_file(self.path).write_text(f"pid {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}")
 
     def close(self) -> None:
         """Closes the file and lets the next run in."""
         with self._mutex:
             self._db.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._locked:
+            _holder_file(self.path).unlink(missing_ok=True)
         self._lock.release()
 
     def __enter__(self) -> Self:
@@ -170,16 +180,27 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _version(db: sqlite3.Connection, path: Path) -> int:
     version = int(db.execute("PRAGMA user_version").fetchone()[0])
     if version > LEDGER_FORMAT:
-        raise ConfigError(f"{path}: written by a newer connector (format {version}, this one knows {LEDGER_FORMAT})", hint="upgrade connector")
+        raise ConfigError(
+            f"{path}: written by a newer connector (format {version}, this one knows {LEDGER_FORMAT})", hint="upgrade connector"
+        )
     return version
 
 
-def holder(path: Path) -> str:
-    """Who holds the lock, from the last run that has not ended: " (pid 12 on host, since ...)" or ""."""
+def _holder_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.holder")
+
+
+def _holder(path: Path) -> str:
+    """Who took the lock, as that process wrote it down: " (pid 12 on host, since ...)" or ""."""
     try:
-        db = _connect(path)
-    except (sqlite3.Error, ConfigError):
+        return f" ({_holder_file(path).read_text()})"
+    except OSError:
         return ""
-    found = db.execute("SELECT pid, host, started FROM run WHERE finished IS NULL ORDER BY number DESC LIMIT 1").fetchone()
-    db.close()
-    return f" (pid {found[0]} on {found[1]}, since {time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(found[2]))})" if found else ""
+
+
+def running(path: Path) -> str:
+    """Who runs with this ledger now, or "". Takes no lock, so that asking never stops a run; a process that died is told by its pid."""
+    holder = _holder(path).strip(" ()")
+    words = holder.split()
+    here = len(words) > HOST and words[HOST].rstrip(",") == socket.gethostname()
+    return "" if here and not Path(f"/proc/{words[1]}").exists() and Path("/proc/self").exists() else holder

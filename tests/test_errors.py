@@ -25,6 +25,7 @@ def drawn() -> dict[str, tuple[str | None, int | None]]:
 
 
 def tree() -> dict[str, type[ConnectorError]]:
+    """The classes by name."""
     return {name: value for name, value in vars(errors).items() if isinstance(value, type) and issubclass(value, ConnectorError)}
 
 

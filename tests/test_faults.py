@@ -34,7 +34,7 @@ def call_sites() -> list[str]:
             name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
             if name == "hit":
                 assert isinstance(node.args[0], ast.Constant), f"{path}:{node.lineno}: a failpoint's name must be a literal"
-                found.append(node.args[0].value)
+                found.append(str(node.args[0].value))
     return found
 
 
@@ -74,7 +74,7 @@ def test_several_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_exactly_one_thread_meets_the_passage(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`document.read` is passed in several threads at once: the hundredth passage exists once, and is not missed."""
+    """`document.read` is passed in several threads: the hundredth passage exists once, and is not missed."""
     monkeypatch.setenv("CONNECTOR_FAILPOINT", "document.read:100:raise")
     failed: list[str] = []
 
@@ -96,6 +96,7 @@ def test_exactly_one_thread_meets_the_passage(monkeypatch: pytest.MonkeyPatch) -
 def test_kill_kills() -> None:
     """SIGKILL: no handler, no `finally`, as a power cut would do it."""
     code = "from connector.faults import hit\ntry:\n    hit('run.finished')\nfinally:\n    print('cleaned up')"
-    done = subprocess.run([sys.executable, "-c", code], env={"CONNECTOR_FAILPOINT": "run.finished:1:kill"}, capture_output=True, check=False)
+    plan = {"CONNECTOR_FAILPOINT": "run.finished:1:kill"}
+    done = subprocess.run([sys.executable, "-c", code], env=plan, capture_output=True, check=False)
     assert done.returncode == -9
     assert done.stdout == b""

@@ -56,7 +56,11 @@ def test_results_come_in_order(items: list[int], workers: int, ahead: int, max_b
 
 def test_order_is_kept_when_later_items_are_quicker() -> None:
     """A slow item is waited for, not overtaken."""
-    assert list(parallel_map(lambda x: time.sleep(0.05 if x == 0 else 0) or x, range(6), workers=3)) == list(range(6))
+    def first_is_slow(number: int) -> int:
+        time.sleep(0.05 if number == 0 else 0)
+        return number
+
+    assert list(parallel_map(first_is_slow, range(6), workers=3)) == list(range(6))
 
 
 def test_look_ahead_is_bounded_in_items() -> None:
@@ -134,7 +138,13 @@ def test_closing_ends_the_threads_and_the_upstream(workers: int) -> None:
     """A consumer that leaves early leaves nothing behind: no thread, no open file upstream, nothing half done."""
     upstream = Upstream(list(range(1000)))
     done: list[int] = []
-    results = parallel_map(lambda x: done.append(x) or time.sleep(0.01), prefetch(upstream, depth=workers * 4), workers=workers)
+
+
+    def work(number: int) -> None:
+        done.append(number)
+        time.sleep(0.01)
+
+    results = parallel_map(work, prefetch(upstream, depth=workers * 4), workers=workers)
     next(results)
     close(results)
     assert upstream.closed

@@ -20,25 +20,30 @@ class Lines:
     media_types = frozenset({"text/plain"})
 
     def parse(self, payload: Payload) -> list[Row]:
+        """Rows with a text and a title."""
         assert payload.data is not None
         return [{"text": line, "title": "parsed"} for line in payload.data.decode().splitlines()]
 
 
 class Halves:
-    """A splitter: two passages, none for white space."""
+    """A splitter."""
 
     def split(self, text: str) -> list[tuple[int, int]]:
+        """Two passages, none for white space."""
         middle = len(text) // 2
         return [(0, middle), (middle, len(text))] if text.strip() else []
 
 
 def parsers(media_type: str) -> Parser:
+    """The parser of a media type."""
     if media_type != "text/plain":
         raise DocumentError(f"no parser for {media_type}")
     return Lines()
 
 
 def read(reader: Reader, payload: Payload | BaseException, *, known: Known | None = None, size: int | None = None) -> Visit:
+    """Reads one document that holds this, or fails so when it is opened."""
+
     def opened() -> Payload:
         if isinstance(payload, BaseException):
             raise payload
@@ -133,7 +138,7 @@ def test_own_columns_win() -> None:
     ],
 )
 def test_errors_of_one_document_reject_it(error: Exception, reason: str, retry: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """Foreseen or not, it is rejected with the reason; tried again on the next run is what lies outside the document, and a bug once mended."""
+    """It is rejected with the reason; tried again on the next run is what lies outside the document, and a bug once mended."""
     visit = read(Reader(parsers), error)
     assert (visit.outcome, visit.rows, visit.total) == ("rejected", [], 0)
     assert [(one.station, one.reason, one.retry, one.ordinal) for one in visit.rejects] == [("read", reason, retry, None)]
@@ -174,6 +179,7 @@ def test_a_document_over_the_limit_is_not_opened() -> None:
 
 
 def known(status: Any = "done", *, content: str | None = None, fingerprint: str = "f") -> Known:
+    """What the ledger knows of TEXT."""
     return Known(status, "v1", content or content_hash(TEXT.data, TEXT.fields), fingerprint, 2, 2)
 
 

@@ -42,6 +42,7 @@ CONTENTS: list[tuple[bytes | None, dict[str, Any]]] = [
 
 
 def document(key: str = "a") -> Document:
+    """A document that is not opened."""
     return Document(key, lambda: Payload({}))
 
 
@@ -65,7 +66,8 @@ def test_keys_are_frozen() -> None:
 
 def test_keys_are_the_same_in_every_process() -> None:
     """No derivation depends on the hash seed of the process, on addresses, or on the order of a set."""
-    code = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import json, test_record; print(json.dumps(test_record.frozen()))"
+    folder = str(Path(__file__).parent)
+    code = f"import sys, json; sys.path.insert(0, {folder!r}); import test_record; print(json.dumps(test_record.frozen()))"
     for seed in ("1", "2"):
         done = subprocess.run([sys.executable, "-c", code], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True)
         assert json.loads(done.stdout) == frozen()
@@ -99,7 +101,9 @@ def test_generated_keys_are_distinct(rows: list[tuple[str, str, int]]) -> None:
         ((None, {"v": array("i", [1])}), (None, {"v": array("i", [2])})),
     ],
 )
-def test_different_content_has_different_hashes(one: tuple[bytes | None, dict[str, Any]], other: tuple[bytes | None, dict[str, Any]]) -> None:
+def test_different_content_has_different_hashes(
+    one: tuple[bytes | None, dict[str, Any]], other: tuple[bytes | None, dict[str, Any]]
+) -> None:
     """A changed value is never taken for an unchanged one."""
     assert content_hash(*one) != content_hash(*other)
 
@@ -107,7 +111,7 @@ def test_different_content_has_different_hashes(one: tuple[bytes | None, dict[st
 def test_equal_content_has_equal_hashes() -> None:
     """The order of fields is no content, and neither is the address of an object in an array."""
     assert content_hash(b"x", {"a": 1, "b": [2]}) == content_hash(b"x", {"b": [2], "a": 1})
-    words = [{"v": np.array(["".join(["lo", "ng"]), None], object)} for _ in range(2)]
+    words = [{"v": np.array([f"lo{end}", None], object)} for end in ("ng", "ng")]
     assert content_hash(None, words[0]) == content_hash(None, words[1])
 
 

@@ -20,6 +20,7 @@ class Calls:
         self.errors, self.count = list(errors), 0
 
     def __call__(self) -> int:
+        """Raises the next error, or returns."""
         self.count += 1
         if self.errors:
             raise self.errors.pop(0)

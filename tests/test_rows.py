@@ -36,10 +36,12 @@ class Broken:
 
     @property
     def dtype(self) -> Any:
+        """Raises."""
         raise RuntimeError("boom")
 
 
 def window(*documents: tuple[str, list[Row]]) -> Window:
+    """A window of whole documents."""
     made = Window([], [])
     for key, rows in documents:
         visit = Visit(Document(key, lambda: Payload({})), content="c" * 32, total=len(rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -18,6 +19,16 @@ def send(number: int) -> None:
     time.sleep(0.01)
 
 
+def commit(stop: Stop, signals: list[int], steps: list[bool], error: Exception | None = None) -> None:
+    """A commit in which these signals come; after each, a step is done. It ends with the error, if any."""
+    with stop.shield():
+        for number in signals:
+            send(number)
+            steps.append(stop.event.is_set())
+        if error is not None:
+            raise error
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_run_at_once(number: int) -> None:
     """Outside of a commit there is nothing to wait for; the signal is known, for the exit code."""
@@ -30,34 +41,26 @@ def test_a_signal_ends_the_run_at_once(number: int) -> None:
 
 def test_a_commit_is_finished_first() -> None:
     """What Milvus acknowledged is also in the ledger: the signal takes effect when the block is done."""
-    stop = Stop()
-    done = False
-    with stop.on_signals(), pytest.raises(Interrupted) as caught, stop.shield():
-        send(signal.SIGTERM)
-        assert stop.event.is_set()
-        done = True
-    assert done
+    stop, steps = Stop(), list[bool]()
+    with stop.on_signals(), pytest.raises(Interrupted) as caught:
+        commit(stop, [signal.SIGTERM], steps)
+    assert steps == [True]
     assert caught.value.signal_number == signal.SIGTERM
 
 
 def test_a_second_signal_does_not_wait() -> None:
     """Whoever presses Ctrl-C twice means it; the commit protocol survives that too."""
-    stop = Stop()
-    steps = []
-    with stop.on_signals(), pytest.raises(Interrupted), stop.shield():
-        send(signal.SIGINT)
-        steps.append(1)
-        send(signal.SIGINT)
-        steps.append(2)
-    assert steps == [1]
+    stop, steps = Stop(), list[bool]()
+    with stop.on_signals(), pytest.raises(Interrupted):
+        commit(stop, [signal.SIGINT] * 3, steps)
+    assert steps == [True]
 
 
 def test_an_error_in_a_commit_is_not_hidden_by_a_signal() -> None:
     """Why the commit failed is what the user must see."""
     stop = Stop()
-    with stop.on_signals(), pytest.raises(ValueError, match="disk full"), stop.shield():
-        send(signal.SIGINT)
-        raise ValueError("disk full")
+    with stop.on_signals(), pytest.raises(ValueError, match="disk full"):
+        commit(stop, [signal.SIGINT], [], ValueError("disk full"))
 
 
 def test_without_a_signal_nothing_happens() -> None:
@@ -72,7 +75,7 @@ def test_without_a_signal_nothing_happens() -> None:
 def test_handlers_are_put_back() -> None:
     """After a run the process handles signals as before, also when the run failed."""
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-    with pytest.raises(ValueError, match="x"), Stop().on_signals():
+    with contextlib.suppress(ValueError), Stop().on_signals():
         assert signal.getsignal(signal.SIGTERM) != before[1]
-        raise ValueError("x")
+        raise ValueError
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before

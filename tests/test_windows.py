@@ -14,11 +14,13 @@ from connector.windows import WindowLimits, row_bytes, windows
 
 
 def visit(key: str, rows: int, size: int = 0) -> Visit:
+    """A document of so many rows of this size."""
     made: list[Row] = [{"text": "x" * size, "name": f"{key}{ordinal}"} for ordinal in range(rows)]
     return Visit(Document(key, lambda: Payload({})), rows=made, total=rows)
 
 
 def shape(made: list[Window]) -> list[list[tuple[str, int, int, int, bool]]]:
+    """The parts of windows as plain values."""
     return [[(part.visit.key, part.start, part.stop, part.first, part.last) for part in window.parts] for window in made]
 
 

@@ -82,15 +82,15 @@ def _check_outputs(model: Model, items: list[Prepared], head: Head, spec: Vector
     _promise(len(output) == len(items), "one row an input")
     if spec.kind != "dense":
         return
-    vectors = _dense(output, spec)
+    vectors = _dense(output)
     _promise(vectors.shape == (len(items), spec.dim), f"vectors of shape {vectors.shape}, promised {(len(items), spec.dim)}")
     for index, item in enumerate(items):
-        alone = _dense(model.forward([item], [head])[0], spec)[0]
+        alone = _dense(model.forward([item], [head])[0])[0]
         error = float(np.linalg.norm(alone - vectors[index])) / max(float(np.linalg.norm(vectors[index])), 1e-12)
-        _promise(error <= tolerance, f"input {index} differs by {error:.1e} between a batch of 1 and a batch of {len(items)}: padding leaks")
+        _promise(error <= tolerance, f"input {index} differs by {error:.1e} alone and in a batch of {len(items)}: padding leaks")
 
 
-def _dense(output: Any, spec: VectorSpec) -> npt.NDArray[np.float32]:
+def _dense(output: Any) -> npt.NDArray[np.float32]:
     if not isinstance(output, np.ndarray):
         raise AssertionError(f"{type(output).__name__}, promised an array")  # noqa: TRY004 - a check fails
     _promise(output.dtype == np.float32, f"{output.dtype}, promised float32")

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-WORDS = "the a cat dog sat on mat red green blue milvus vector database stores finds near points over and under".split()
+WORDS = ["the", "a", "cat", "dog", "sat", "on", "mat", "red", "green", "blue"]
+WORDS += ["milvus", "vector", "database", "stores", "finds", "near", "points", "over", "and", "under"]
 Build = Callable[..., Path]
 
 
@@ -20,7 +21,7 @@ def write_tokenizer(folder: Path, *, pad_first: bool = True) -> None:
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"] if pad_first else ["[CLS]", "[PAD]", "[SEP]", "[UNK]"]
     vocabulary = {word: index for index, word in enumerate([*special, *WORDS])}
-    tokenizer = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    tokenizer = tokenizers.Tokenizer(models.WordLevel(vocabulary, unk_token=special[1 if pad_first else 3]))
     tokenizer.normalizer = normalizers.NFKC()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     ends = [("[CLS]", vocabulary["[CLS]"]), ("[SEP]", vocabulary["[SEP]"])]

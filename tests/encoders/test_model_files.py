@@ -79,7 +79,7 @@ def test_folder_without_weights(build: Build) -> None:
     """Missing weights are found when the encoder is made, before anything is read or written."""
     folder = build()
     (folder / "model.safetensors").unlink()
-    with pytest.raises(ConfigError, match="no weights in folder .* wanted model.safetensors"):
+    with pytest.raises(ConfigError, match=r"no weights in folder .* wanted model\.safetensors"):
         TransformersEncoder(str(folder))
 
 
@@ -126,7 +126,11 @@ def test_broken_weights(build: Build) -> None:
 
 @pytest.mark.parametrize(
     ("values", "words"),
-    [({"auto_map": {"AutoModel": "x.Y"}}, "own program code"), ({"is_encoder_decoder": True}, "encoder-decoder"), ({"vocab_size": 5}, "tokenizer has 24")],
+    [
+        ({"auto_map": {"AutoModel": "x.Y"}}, "own program code"),
+        ({"is_encoder_decoder": True}, "encoder-decoder"),
+        ({"vocab_size": 5}, "tokenizer has 24"),
+    ],
 )
 def test_unsupported_configs(build: Build, values: dict[str, Any], words: str) -> None:
     """Models that bring code, need a decoder, or do not fit their tokenizer are refused when the encoder is made."""
@@ -169,8 +173,14 @@ def test_identity_follows_the_bytes_not_the_place(build: Build, tmp_path: Path) 
 def test_weights_are_hashed_once(build: Build, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unchanged file is not read again; a broken cache is made anew."""
     files = weights.weight_files(build())
-    first, read = weights.weights_hash(files), []
-    monkeypatch.setattr(weights, "file_hash", lambda path: read.append(path) or "other")
+    first = weights.weights_hash(files)
+    read: list[Path] = []
+
+    def hashed(path: Path) -> str:
+        read.append(path)
+        return "other"
+
+    monkeypatch.setattr(weights, "file_hash", hashed)
     assert weights.weights_hash(files) == first
     assert not read
     (weights.cache_folder() / "weights.json").write_text("[broken")

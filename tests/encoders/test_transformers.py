@@ -25,16 +25,20 @@ TEXTS = [" ".join(WORDS[:n]) for n in (1, 3, 7, 18)]
 LONG = [*TEXTS, "Milvus is a vector database, built for scale. " * 12, "Grüße, 世界! 🎈", "word " * 600]
 
 
-def vectors(encoder: TransformersEncoder, texts: list[str], head: Head | None = None, *, precision: Any = "fp32") -> npt.NDArray[np.float32]:
+Vectors = npt.NDArray[np.float32]
+
+
+def vectors(encoder: TransformersEncoder, texts: list[str], head: Head | None = None, *, precision: Any = "fp32") -> Vectors:
     """All texts in one batch."""
     prepare = encoder.preparer("document")
     with encoder.open(DeviceSpec(device="cpu", precision=precision)) as model:
         output = model.forward([prepare(text) for text in texts], [encoder.resolve(head or Head())])[0]
     assert isinstance(output, np.ndarray)
-    return output
+    assert output.dtype == np.float32
+    return output.astype(np.float32, copy=False)
 
 
-def reference(folder: str | Path, texts: list[str], pool: Callable[[Any], Any], *, most: int) -> npt.NDArray[np.float32]:
+def reference(folder: str | Path, texts: list[str], pool: Callable[[Any], Any], *, most: int) -> Vectors:
     """The same by transformers' own classes, one text at a time, without any padding."""
     import torch
     from transformers import AutoModel, PreTrainedTokenizerFast
@@ -59,9 +63,10 @@ def minilm_folder() -> Path:
     return Path(spec.submodule_search_locations[0], "model")
 
 
-def unit(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def unit(rows: Vectors) -> Vectors:
     """Rows scaled to unit length."""
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    scaled: Vectors = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return scaled
 
 
 def test_minilm_fp32_equals_the_plain_model() -> None:
@@ -116,7 +121,7 @@ def test_every_pooling_of_every_architecture(build: Callable[..., Path], kind: s
     with encoder.open(DeviceSpec(device="cpu", precision="fp32")) as model:
         outputs = model.forward([prepare(text) for text in TEXTS], [encoder.resolve(Head(pooling=name)) for name in POOLS])
     for pool, output in zip(POOLS.values(), outputs, strict=True):
-        np.testing.assert_allclose(output, reference(folder, TEXTS, pool, most=64), rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(np.asarray(output), reference(folder, TEXTS, pool, most=64), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("kind", ["bert", "distilbert", "roberta", "mpnet"])

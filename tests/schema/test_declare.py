@@ -58,7 +58,7 @@ class Everything(Collection):
     mro: Int8 = Field(index=BITMAP())
     model_x: Int16
     model_config: Int32
-    dict: int
+    json_schema: int
     validate: Float32
     fields: float
     name: list[str] = Field(max_length=9, max_capacity=3)
@@ -91,13 +91,16 @@ class Pages(Tracked, Plain, name="web_pages"):
     limit: ClassVar[int] = 5
     id: str = Field(primary_key=True, generated=True)
     seen: int = 7
-    vector: Vector = VectorField(dim=4, encoder="fake:x", prompts={"query": "q: "}, layer="l", pooling="mean", normalize=True, truncate_dim=4)
+    vector: Vector = VectorField(
+        dim=4, encoder="fake:x", prompts={"query": "q: "}, layer="l", pooling="mean", normalize=True, truncate_dim=4
+    )
 
     def helper(self) -> None:
         """Methods are no columns."""
 
 
 def columns(cls: type[Collection]) -> dict[str, FieldSpec]:
+    """Scalar columns by name."""
     return {field.name: field for field in spec_of(cls).fields}
 
 
@@ -121,8 +124,7 @@ def test_a_typical_collection() -> None:
 
 def test_types() -> None:
     """Python types become Milvus types by the table in the docstring, and no name is in the way of a column."""
-    found = {name: (field.type, field.element, field.nullable) for name, field in columns(Everything).items() if not name.startswith("connector_")}
-    assert found == {
+    assert {field.name: (field.type, field.element, field.nullable) for field in spec_of(Everything).columns} == {
         "id": ("INT64", None, False),
         "json": ("JSON", None, False),
         "schema": ("VARCHAR", None, False),
@@ -130,7 +132,7 @@ def test_types() -> None:
         "mro": ("INT8", None, False),
         "model_x": ("INT16", None, False),
         "model_config": ("INT32", None, False),
-        "dict": ("INT64", None, False),
+        "json_schema": ("INT64", None, False),
         "validate": ("FLOAT", None, False),
         "fields": ("DOUBLE", None, False),
         "name": ("ARRAY", "VARCHAR", False),
@@ -221,10 +223,12 @@ def declare(body: dict[str, Any], annotations: dict[str, Any], **keywords: Any) 
 
 
 def scalar(hint: Any, **arguments: Any) -> CollectionSpec:
+    """`Bad` with a column `x`."""
     return declare({"x": Field(**arguments)}, {"x": hint})
 
 
 def vector(**arguments: Any) -> CollectionSpec:
+    """`Bad` with its vector declared so."""
     return declare({"vector": VectorField(**{"dim": 8, "source": "v", **arguments})}, {})
 
 
@@ -234,8 +238,8 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "no vector": (lambda: declare({}, {"vector": None}), "Bad: no vector field", "VectorField("),
     "float key": (lambda: declare({"id": Field(primary_key=True)}, {"id": float}), "Bad.id: a key must be", "type"),
     "nullable key": (lambda: declare({}, {"id": int | None}), "Bad.id: a key must be", "type"),
-    "key default": (lambda: declare({"id": Field(primary_key=True, default=1)}, {}), "Bad.id: a primary key cannot have a default", "remove"),
-    "generated int": (lambda: declare({"id": Field(primary_key=True, generated=True)}, {}), "Bad.id: only a `str` primary key", "generated=True"),
+    "key default": (lambda: declare({"id": Field(primary_key=True, default=1)}, {}), "Bad.id: a primary key cannot have", "remove"),
+    "generated int": (lambda: declare({"id": Field(primary_key=True, generated=True)}, {}), "Bad.id: only a `str`", "generated=True"),
     "generated no key": (lambda: scalar(str, generated=True), "Bad.x: only a `str` primary key", "primary_key=True"),
     "nullable partition": (lambda: scalar(str | None, partition_key=True), "Bad.x: a key must be", "type"),
     "two partitions": (
@@ -266,12 +270,16 @@ WRONG: dict[str, tuple[Any, str, str]] = {
     "index of another type": (lambda: scalar(float, index=TRIE()), "Bad.x: index Trie does not fit DOUBLE", "VARCHAR"),
     "index over json": (lambda: scalar(dict[str, Any], index=INVERTED()), "Bad.x: index INVERTED does not fit JSON", "ARRAY"),
     "vector without declaration": (lambda: declare({}, {"y": Vector}), "Bad.y: a Vector needs its declaration", "VectorField("),
-    "vector annotated otherwise": (lambda: declare({"x": VectorField(dim=2)}, {"x": str}), "Bad.x: declared with VectorField(), annotated as str", "x: Vector"),
+    "vector annotated otherwise": (
+        lambda: declare({"x": VectorField(dim=2)}, {"x": str}),
+        "Bad.x: declared with VectorField(), annotated as str",
+        "x: Vector",
+    ),
     "nullable vector": (lambda: declare({}, {"vector": Vector | None}), "Bad.vector: declared with VectorField()", "vector: Vector"),
     "dtype": (lambda: vector(dtype="float64"), "Bad.vector: unknown dtype `float64`", "float32"),
     "metric": (lambda: vector(metric="HAMMING"), "Bad.vector: metric HAMMING does not fit float32", "COSINE"),
     "index": (lambda: vector(index=SPARSE_INVERTED_INDEX()), "Bad.vector: index SPARSE_INVERTED_INDEX does not fit float32", "sparse"),
-    "index of sparse": (lambda: vector(dtype="sparse", dim=None, index=DISKANN()), "Bad.vector: index DISKANN does not fit sparse", "float32"),
+    "index of sparse": (lambda: vector(dtype="sparse", dim=None, index=DISKANN()), "Bad.vector: index DISKANN does not fit", "float32"),
     "dim missing": (lambda: vector(dim=None), "Bad.vector: dim is None", "dim="),
     "dim of sparse": (lambda: vector(dtype="sparse"), "Bad.vector: dim is 8", "sparse"),
     "dim 0": (lambda: vector(dim=0), "Bad.vector: dim 0", "dim"),

@@ -56,7 +56,7 @@ def test_indexes_do_not_change() -> None:
     """A specification is frozen, and so are its indexes."""
     index = HNSW()
     with pytest.raises(ValidationError):
-        index.M = 3  # type: ignore[misc]  # that is the point
+        index.M = 3
     assert index == HNSW()
     assert hash(index) == hash(HNSW())
 
@@ -66,7 +66,7 @@ def test_every_public_index_indexes_something() -> None:
     kinds = [value for value in vars(schema).values() if isinstance(value, type) and issubclass(value, VectorIndex | ScalarIndex)]
     assert len(kinds) == 15
     for kind in kinds:
-        assert kind.kinds if issubclass(kind, VectorIndex) else kind.scalars  # type: ignore[attr-defined]  # the other of the two
+        assert kind.kinds if issubclass(kind, VectorIndex) else kind.scalars
 
 
 @pytest.mark.parametrize("kind", METRICS)

@@ -25,14 +25,19 @@ INTS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
 
 
 def spec(kind: Any, **given: Any) -> FieldSpec:
+    """A field of this type."""
     return FieldSpec(name="x", type=kind, **given)
 
 
 class Level(enum.IntEnum):
+    """An int that is an enumeration."""
+
     LOW = 1
 
 
 class Name(str, enum.Enum):  # noqa: UP042 - the older way, whose str() is not its value
+    """A str that is an enumeration."""
+
     BOB = "bob"
 
 
@@ -77,24 +82,25 @@ ANYTHING = (
 
 def fits(field: FieldSpec, value: Any) -> bool:
     """Whether Milvus could store this, said in other words than in the code under test."""
-    kind = field.type
     if value is None:
         return field.nullable
-    if kind == "BOOL":
-        return type(value) is bool
-    if kind in INTS:
-        return type(value) is int and abs(value + 0.5) < 2 ** (INTS[kind] - 1)
-    if kind == "DOUBLE":
-        return type(value) is float and math.isfinite(value)
-    if kind == "FLOAT":
-        return type(value) is float and math.isfinite(struct.unpack("f", struct.pack("f", value))[0])
-    if kind == "JSON":
-        return isinstance(value, dict) and json.loads(json.dumps(value, allow_nan=False)) is not None and len(str(value)) < MAX_JSON
-    if kind == "ARRAY":
-        assert field.element is not None
-        inner = spec(field.element, max_length=field.max_length)
-        return type(value) is list and len(value) <= (field.max_capacity or 0) and all(fits(inner, item) for item in value)
-    return type(value) is str and len(value.encode("utf-8")) <= (field.max_length or 1 << 30)
+    match field.type:
+        case "BOOL":
+            good = type(value) is bool
+        case "INT8" | "INT16" | "INT32" | "INT64":
+            good = type(value) is int and abs(value + 0.5) < 2 ** (INTS[field.type] - 1)
+        case "DOUBLE":
+            good = type(value) is float and math.isfinite(value)
+        case "FLOAT":
+            good = type(value) is float and math.isfinite(struct.unpack("f", struct.pack("f", value))[0])
+        case "JSON":
+            good = isinstance(value, dict) and json.loads(json.dumps(value, allow_nan=False)) == value
+        case "ARRAY":
+            inner = spec(field.element, max_length=field.max_length)
+            good = type(value) is list and len(value) <= (field.max_capacity or 0) and all(fits(inner, item) for item in value)
+        case _:
+            good = type(value) is str and len(value.encode("utf-8")) <= (field.max_length or 1 << 30)
+    return good
 
 
 FIELDS = [
@@ -116,13 +122,12 @@ FIELDS = [
 
 @given(st.sampled_from(FIELDS), ANYTHING | st.lists(ANYTHING, max_size=3))
 def test_whatever_is_accepted_fits(field: FieldSpec, value: Any) -> None:
-    """Any value at all either comes out as something that the field can hold, or is refused with a sentence; nothing else is raised."""
+    """Any value at all either comes out as something that the field can hold, or is refused with a ValueError; nothing else is raised."""
     try:
         stored = convert(field, value)
-    except ValueError as error:
-        assert str(error)
-    else:
-        assert fits(field, stored)
+    except ValueError:
+        return
+    assert fits(field, stored)
 
 
 @given(st.integers() | st.floats(allow_nan=False) | st.text(st.characters(exclude_categories=["Cs"])) | st.booleans())

@@ -69,7 +69,7 @@ class Leaky(FakeModel):
 
     def forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
         """The fake's vectors, shifted by the size of the batch."""
-        return [np.asarray(output + np.float32(0.01 * len(items)), dtype=np.float32) for output in super().forward(items, heads)]
+        return [np.asarray(output, dtype=np.float32) + np.float32(0.01 * len(items)) for output in super().forward(items, heads)]
 
 
 class Doubled(FakeModel):
