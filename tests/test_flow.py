@@ -170,6 +170,20 @@ def test_closing_waits_for_what_is_under_way() -> None:
     assert over.is_set()
 
 
+def test_closing_starts_nothing_more() -> None:
+    """What waits for a worker when the consumer leaves is dropped: a stopped run does not first read all that was queued."""
+    started: list[int] = []
+
+    def work(number: int) -> None:
+        started.append(number)
+        time.sleep(0.02)
+
+    results = parallel_map(work, range(100), workers=1, ahead=40)
+    next(results)
+    close(results)
+    assert len(started) < 5
+
+
 def test_without_workers_everything_happens_in_the_callers_thread() -> None:
     """The debug mode is plain serial Python: one thread, one item at a time."""
     upstream = Upstream([1, 2, 3])

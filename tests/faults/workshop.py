@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from connector.loading import load_collection
 from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
 from connector.milvus.sink import MilvusSink
-from connector.loading import load_collection
 from connector.testing.encoders import fake_vector
 
 SCHEMA = '''
@@ -47,6 +47,9 @@ def lines(row):
     """One row a line of the note."""
     return [{**row, "text": line} for line in row["text"].splitlines() if line.strip()]
 '''
+
+
+COMMAND = [sys.executable, "-c", "from connector.cli import main; main()", "run", "job.yaml", "--json"]
 
 
 @dataclass
@@ -84,8 +87,9 @@ class Workshop:
     def run(self, failpoint: str = "", *options: str) -> subprocess.CompletedProcess[str]:
         """One run in a process of its own."""
         environment = {**os.environ, "CONNECTOR_FAILPOINT": failpoint} if failpoint else dict(os.environ)
-        command = [sys.executable, "-c", "from connector.cli import main; main()", "run", "job.yaml", "--json", *options]
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+        return subprocess.run(
+            [*COMMAND, *options], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+        )
 
     def expect_ok(self, *options: str) -> dict[str, Any]:
         """Runs, expects success, returns the report."""
@@ -124,5 +128,17 @@ class Workshop:
             "foreign": len(found.keys() - expected.keys()),
         }
 
+    def converged(self, injected: str) -> bool:
+        """Whether the oracle finds nothing wrong; noted in the table."""
+        found = self.compare()
+        TABLE.append((injected, found))
+        return found == NOTHING_WRONG
 
+    def start(self, failpoint: str = "") -> subprocess.Popen[str]:
+        """A run that goes on in the background."""
+        environment = {**os.environ, "CONNECTOR_FAILPOINT": failpoint} if failpoint else dict(os.environ)
+        return subprocess.Popen(COMMAND, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+TABLE: list[tuple[str, dict[str, int]]] = []
 NOTHING_WRONG = {"missing": 0, "doubled": 0, "stale": 0, "foreign": 0}
