@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from connector.errors import ConnectorError
     from connector.job import Job
     from connector.milvus.search import Hit
-    from connector.stations import Options
     from connector.report import RunReport
     from connector.sdk import encoder, run, search, source
     from connector.searching import Key
+    from connector.stations import Options
 
 __all__ = ["ConnectorError", "Hit", "Job", "Key", "Options", "RunReport", "encoder", "run", "search", "source"]
 

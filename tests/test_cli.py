@@ -65,6 +65,7 @@ class Folder:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Folder:
+    """A fresh one."""
     return Folder(tmp_path)
 
 

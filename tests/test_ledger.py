@@ -17,6 +17,7 @@ GOLDEN = Path(__file__).parent / "golden" / "ledger.json"
 
 
 def visit(key: str, total: int, **given: object) -> Visit:
+    """A visit with these attributes."""
     made = Visit(Document(key, lambda: Payload({}), version="1"), total=total, content="c")
     for name, value in given.items():
         setattr(made, name, value)
@@ -24,6 +25,7 @@ def visit(key: str, total: int, **given: object) -> Visit:
 
 
 def window(*visits: Visit) -> Window:
+    """A window that holds these documents whole."""
     parts, start = [], 0
     for one in visits:
         parts.append(Part(one, start, start + one.total, 0, last=True))
@@ -32,6 +34,7 @@ def window(*visits: Visit) -> Window:
 
 
 def entered(path: Path, *, natural: bool = False) -> Ledger:
+    """A ledger with a scope."""
     ledger = Ledger(path)
     ledger.enter("ns", "uid", "f" * 16, {"parse": "x"}, natural=natural)
     return ledger
@@ -47,6 +50,7 @@ def test_tables_are_frozen(tmp_path: Path) -> None:
 
 
 def table_names(db: sqlite3.Connection) -> list[str]:
+    """Every table."""
     return [name for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
 
 

@@ -1,7 +1,7 @@
 """Passages a second into Milvus Lite: connector against sentence-transformers `encode` and a plain pymilvus upsert, same passages.
 
-Runs the two in turn, several times, each in a process of its own with a new database. Start-up (imports, loading the model, creating the collection)
-is excluded on both sides. Prints a table and writes JSON.
+Runs the two in turn, several times, each in a process of its own with a new database. Start-up (imports, loading the model, creating
+the collection) is excluded on both sides. Prints what came of it and writes it as JSON.
 
     python tests/bench/text.py [--passages 5000] [--rounds 5] [--out bench.json]
 """
@@ -138,7 +138,7 @@ def capability() -> str:
     import torch
 
     flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    return f"{torch.backends.cpu.get_cpu_capability()}{' avx512_bf16' if 'avx512_bf16' in flags else ''}{' amx_bf16' if 'amx_bf16' in flags else ''}"
+    return " ".join([torch.backends.cpu.get_cpu_capability(), *(flag for flag in ("avx512_bf16", "amx_bf16") if flag in flags)])
 
 
 if __name__ == "__main__":
