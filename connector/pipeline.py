@@ -47,6 +47,7 @@ def run(stations: Stations, options: Options, monitor: Monitor) -> None:
             with monitor.stop.shield():
                 commit(window, stations, report, watch)
             monitor.on_window(report)
+    monitor.stop.check()  # stations that are asked to stop end quietly; what they did not list has not vanished
     if stations.sync == "mirror" and options.limit is None and options.select is None:
         with watch.time("sweep"):
             sweep(stations, options, report, monitor.stop)

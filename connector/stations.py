@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from connector.interfaces import Sink, Source
-from connector.ledger import Ledger
-from connector.reading import Reader
-from connector.record import Window
 from connector.report import RunReport, Stopwatch
-from connector.rows import Conform
 from connector.stopping import Stop
 from connector.windows import WindowLimits
+
+if TYPE_CHECKING:
+    from connector.interfaces import Sink, Source
+    from connector.ledger import Ledger
+    from connector.reading import Reader
+    from connector.record import Window
+    from connector.rows import Conform
 
 
 @dataclass(frozen=True, slots=True)

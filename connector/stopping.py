@@ -47,6 +47,11 @@ class Stop:
         if second or not self._shielded:
             raise Interrupted(number)
 
+    def check(self) -> None:
+        """Raises `Interrupted` if somebody asked to stop, with or without a signal."""
+        if self.event.is_set():
+            raise Interrupted(self._signal or signal.SIGINT)
+
     @contextlib.contextmanager
     def shield(self) -> Iterator[None]:
         """Puts the first signal off until the block is done."""

@@ -41,9 +41,13 @@ class _Open:
 
 
 def windows(visits: Iterable[Visit], limits: WindowLimits) -> Iterator[Window]:
-    """Yields the rows of `visits` in windows; takes them out of the visits."""
+    """Yields the rows of `visits` in windows; takes them out of the visits.
+
+    If `visits` fails, what came before is yielded first: a source that always fails at the same place still makes progress.
+    """
     filling = _Open()
-    for visit in visits:
+    failed: list[Exception] = []
+    for visit in _whole(visits, failed):
         if visit.key in filling.keys or len(filling.window.parts) >= limits.documents:
             yield filling.window
             filling = _Open()
@@ -60,6 +64,16 @@ def windows(visits: Iterable[Visit], limits: WindowLimits) -> Iterator[Window]:
         _add(filling, visit, start, len(rows), last=True)
     if filling.window.parts:
         yield filling.window
+    if failed:
+        raise failed[0]
+
+
+def _whole(visits: Iterable[Visit], failed: list[Exception]) -> Iterator[Visit]:
+    """The visits up to a failure, which is noted."""
+    try:
+        yield from visits
+    except Exception as error:  # noqa: BLE001 - it is raised again, after what came before it
+        failed.append(error)
 
 
 def _full(window: Window, size: int, limits: WindowLimits) -> bool:

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from connector.errors import DocumentError, Refused, Transient
+from connector.errors import DocumentError, Interrupted, Refused, Transient
 from connector.interfaces import Parser
 from connector.ledger import Ledger
 from connector.pipeline import run
@@ -23,6 +23,7 @@ from connector.report import RunReport
 from connector.rows import Conform
 from connector.schema import Collection, CollectionSpec, Field, Vector, VectorField, spec_of
 from connector.stations import Monitor, Options, Stations
+from connector.stopping import Stop
 from connector.testing.sinks import MemorySink
 from connector.windows import WindowLimits
 
@@ -112,7 +113,7 @@ class Bench:
         """One run over these documents, as a new process would do it."""
         mode = given.pop("mode", "listing")
         source = documents if isinstance(documents, Listed) else Listed(documents, mode)
-        mark = given.pop("fingerprint", "f" * 16)
+        mark, stop = given.pop("fingerprint", "f" * 16), given.pop("stop", Stop())
         report = RunReport(run_id=uuid4().hex, job="job")
         natural = not self.spec.primary.generated
         with Ledger(self.folder / "state.db") as ledger:
@@ -122,13 +123,12 @@ class Bench:
             stations = Stations(
                 source=source,
                 read=Reader(no_parser, fingerprint=mark, transform=explode, force=bool(options and options.full_refresh)),
-                encode=encode,
                 conform=Conform(self.spec, "job", mark, last_wins=source.mode == "cursor"),
                 sink=self.sink,
                 ledger=ledger,
-                **{"limits": WindowLimits(rows=4), "workers": 0, **given},
+                **{"limits": WindowLimits(rows=4), "workers": 0, "encode": encode, **given},
             )
-            run(stations, options or Options(), Monitor(report))
+            run(stations, options or Options(), Monitor(report, stop=stop))
             ledger.finish(report.run_id, 0, "{}")
             ledger.settle(epoch=0, source=stations.source_settings)
         counts = report.counts
@@ -331,12 +331,11 @@ def test_cursor_goes_on_after_the_last_commit(notes: Bench) -> None:
     documents: list[Any] = [(f"d{i}", None, [f"t{i}"]) for i in range(10)]
     with pytest.raises(Abort):
         notes.run([*documents[:6], Abort(), *documents[6:]], mode="cursor")
-    done = len(notes.sink.rows)
-    assert done == 4
+    assert len(notes.sink.rows) == 6
     source = Listed([*documents, Removed("d1")], "cursor")
     notes.run(source)
     assert notes.texts == sorted(f"t{i}" for i in range(10) if i != 1)
-    assert source.opened[0] == "d4"
+    assert source.opened[0] == "d6"
 
 
 def test_acknowledged_then_killed_then_deleted(notes: Bench) -> None:
@@ -387,6 +386,27 @@ def test_lost_ledger_and_half_a_document(notes: Bench) -> None:
     (notes.folder / "state.db").unlink()
     assert notes.run([("a", "1", ["a", "b", "c"])]).counts.written == 1
     assert notes.texts == ["a", "b", "c"]
+
+
+def test_asked_to_stop_without_a_signal(notes: Bench) -> None:
+    """A station that ends early because it was asked to has not seen the whole listing: nothing is swept."""
+    notes.run([("a", "1", ["a"]), ("b", "1", ["b"])])
+    stop = Stop()
+
+    def asking(windows: Iterator[Window]) -> Iterator[Window]:
+        stop.event.set()
+        return encode(iter([next(windows)]))
+
+    with pytest.raises(Interrupted):
+        notes.run([("new", "1", ["n1", "n2", "n3", "n4"]), ("a", "1", ["a"])], sync="mirror", encode=asking, stop=stop)
+    assert "b" in notes.texts
+
+
+def test_source_that_always_fails_makes_progress(notes: Bench) -> None:
+    """What was listed before the failure is written, though it fills no window."""
+    with pytest.raises(Abort):
+        notes.run([("a", None, ["a"]), Abort()], mode="cursor")
+    assert notes.texts == ["a"]
 
 
 def test_append_never_touches_what_is_known(notes: Bench) -> None:

@@ -1,6 +1,6 @@
 """Runs a loaded text model: token ids in, one float32 vector a head and input out. The module that imports transformers.
 
-Inputs are padded to the longest of their batch. The network computes in the chosen precision, but pooling and normalisation are done in
+A micro-batch goes through in parts that stay in the processor's cache, padded to their own longest input. The network computes in the chosen precision, but pooling and normalisation are done in
 float32: summing hundreds of bfloat16 numbers in bfloat16 costs more accuracy than all the layers before.
 """
 
@@ -16,7 +16,8 @@ import torch
 import transformers
 from transformers.utils import logging as transformers_logging
 
-from connector.encoders.torch_device import budget_of, dtype_of, is_out_of_memory, resolve_device, resolve_precision
+from connector.encoders.lanes import Lanes
+from connector.encoders.torch_device import dtype_of, is_out_of_memory, part_of, resolve_device, resolve_precision
 from connector.errors import ConfigError, EncodeError, OutOfMemory
 from connector.interfaces import DeviceSpec, Head, Output, Prepared
 
@@ -33,7 +34,7 @@ def load(folder: Path, name: str, spec: DeviceSpec, *, pad_id: int) -> TextModel
     with _quiet():
         network = _pretrained(folder, name, {**options, "dtype": dtype_of(precision), "output_loading_info": True})
     network.config.use_cache = False
-    return TextModel(network.eval().to(device), name, precision, budget_of(spec, device), pad_id)
+    return TextModel(network.eval().to(device), name, precision, part_of(spec, device), pad_id)
 
 
 def _pretrained(folder: Path, name: str, options: dict[str, Any]) -> Any:
@@ -78,6 +79,10 @@ def _quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
+PARTS_A_LANE = 4
+"""How many parts a micro-batch has for every lane: lanes that finish early take another, and a stop signal waits for no more."""
+
+
 class TextModel:
     """A text model on one device; used by one thread at a time.
 
@@ -85,13 +90,15 @@ class TextModel:
         network: Gives `last_hidden_state` for `input_ids` and `attention_mask`.
         name: For messages.
         precision: What it computes in.
-        budget: Padded tokens of a good micro-batch.
+        part: Padded tokens that go through the network at once.
         pad_id: Token id that fills the shorter inputs up.
     """
 
-    def __init__(self, network: Any, name: str, precision: str, budget: int, pad_id: int) -> None:
+    def __init__(self, network: Any, name: str, precision: str, part: int, pad_id: int) -> None:
+        self._lanes = Lanes(network.device)
         self.precision = precision
-        self.budget = budget
+        self.budget = part if self._lanes.count == 1 else part * self._lanes.count * PARTS_A_LANE
+        self._part = part
         self._network = network
         self._name = name
         self._pad_id = pad_id
@@ -106,8 +113,7 @@ class TextModel:
         if self._network is None:
             raise EncodeError(f"model {self._name} is closed", hint="open it again")
         try:
-            with torch.inference_mode():
-                return self._forward([item.data for item in items], heads)
+            return self._forward(items, heads)
         except Exception as error:
             if not is_out_of_memory(error):
                 problem = f"model {self._name} failed on {len(items)} inputs ({type(error).__name__})"
@@ -116,7 +122,12 @@ class TextModel:
         self._free()
         raise OutOfMemory(f"model {self._name}: {len(items)} inputs do not fit in memory", hint="set a smaller batch under encode")
 
-    def _forward(self, ids: list[Any], heads: Sequence[Head]) -> list[Output]:
+    def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
+        parts = self._lanes.map(lambda part: self._pass([item.data for item in part], heads), cut(items, self._part))
+        return [_joined(list(outputs)) for outputs in zip(*parts, strict=True)]
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch's types are not read
+    def _pass(self, ids: list[Any], heads: Sequence[Head]) -> list[Output]:
         lengths = [len(one) for one in ids]
         padded = np.full((len(ids), max(lengths)), self._pad_id, dtype=np.int64)
         for row, one in zip(padded, ids, strict=True):
@@ -129,12 +140,32 @@ class TextModel:
 
     def close(self) -> None:
         """Frees the weights."""
+        self._lanes.close()
         self._network = None
         self._free()
 
     def _free(self) -> None:
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
+
+
+def cut(items: Sequence[Prepared], most: int) -> list[Sequence[Prepared]]:
+    """Consecutive parts of the items, each of at most `most` padded tokens or of one item."""
+    parts: list[Sequence[Prepared]] = []
+    start = dearest = 0
+    for index, item in enumerate(items):
+        if index > start and (index - start + 1) * max(dearest, item.cost) > most:
+            parts.append(items[start:index])
+            start, dearest = index, 0
+        dearest = max(dearest, item.cost)
+    return [*parts, items[start:]]
+
+
+def _joined(outputs: list[Output]) -> Output:
+    """One head's outputs of consecutive parts as one."""
+    if isinstance(outputs[0], list):
+        return [one for output in outputs for one in output]
+    return outputs[0] if len(outputs) == 1 else np.concatenate(outputs)
 
 
 def _head(hidden: Any, mask: Any, lengths: list[int], head: Head) -> Output:

@@ -11,11 +11,11 @@ import torch
 from connector.errors import ConfigError
 from connector.interfaces import DeviceSpec
 
-CPU_BUDGET = 2048
-"""Padded tokens of a micro-batch on a CPU: more falls out of its cache."""
+CPU_PART = 1024
+"""Padded tokens that go through the network at once on a CPU: more falls out of its cache."""
 
-CUDA_BUDGET = 32_768
-"""Padded tokens of a micro-batch on a GPU, which wants many at once."""
+CUDA_PART = 32_768
+"""Padded tokens that go through it at once on a GPU, which wants many."""
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _MEMORY_WORDS = ("out of memory", "CUDNN_STATUS_NOT_SUPPORTED", "CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: can't allocate memory")
@@ -65,11 +65,11 @@ def dtype_of(precision: str) -> torch.dtype:
     return _DTYPES[precision]
 
 
-def budget_of(spec: DeviceSpec, device: torch.device) -> int:
-    """Padded tokens of one micro-batch."""
+def part_of(spec: DeviceSpec, device: torch.device) -> int:
+    """Padded tokens that go through the network at once."""
     if spec.batch != "auto":
         return max(1, spec.batch)
-    return CUDA_BUDGET if device.type == "cuda" else CPU_BUDGET
+    return CUDA_PART if device.type == "cuda" else CPU_PART
 
 
 def is_out_of_memory(error: BaseException) -> bool:

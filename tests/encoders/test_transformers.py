@@ -299,15 +299,47 @@ def test_unknown_devices_and_precisions_are_refused(build: Callable[..., Path]) 
 
 
 def test_batch_of_the_job_is_the_budget(build: Callable[..., Path]) -> None:
-    """`batch:` overrides the default budget; closing the model makes it unusable."""
+    """`batch:` bounds what goes through the network at once; closing the model makes it unusable."""
     from connector.errors import EncodeError
 
     encoder = TransformersEncoder(str(build()))
     item = encoder.preparer("document")("the cat")
     with encoder.open(DeviceSpec(device="cpu", batch=77)) as model:
-        assert model.budget == 77
+        assert model.budget % 77 == 0
     with pytest.raises(EncodeError, match="closed"):
         model.forward([item], [encoder.resolve(Head())])
+
+
+def test_parts_respect_the_batch(build: Callable[..., Path]) -> None:
+    """However many inputs come at once, what goes through the network together stays within `batch:`, and the order is kept."""
+    from connector.encoders.text_model import cut
+
+    encoder = TransformersEncoder(str(build()))
+    prepare = encoder.preparer("document")
+    items = [prepare(text) for text in [*TEXTS, *reversed(TEXTS)] * 3]
+    parts = cut(items, 40)
+    assert [item for part in parts for item in part] == items
+    assert all(len(part) * max(item.cost for item in part) <= 40 for part in parts)
+    assert [len(part) for part in cut(items[:4], 1)] == [1, 1, 1, 1]
+    heads = [encoder.resolve(Head()), encoder.resolve(Head(pooling="none"))]
+    with encoder.open(DeviceSpec(device="cpu", precision="fp32", batch=40)) as small, encoder.open(DeviceSpec(device="cpu", precision="fp32")) as large:
+        (dense, ragged), (wanted, tokens) = small.forward(items, heads), large.forward(items, heads)
+    np.testing.assert_allclose(np.asarray(dense), np.asarray(wanted), rtol=1e-4, atol=1e-5)
+    assert [one.shape for one in ragged] == [one.shape for one in tokens]
+
+
+def test_cores_are_given_back(build: Callable[..., Path]) -> None:
+    """Encoding on several lanes leaves torch's number of threads as it was, here and in new threads."""
+    import threading
+
+    import torch
+
+    before, seen = torch.get_num_threads(), []
+    vectors(TransformersEncoder(str(build())), TEXTS * 100)
+    thread = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert [torch.get_num_threads(), *seen] == [before, before]
 
 
 def test_memory_errors_are_told_from_others(build: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
