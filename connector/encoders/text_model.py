@@ -1,7 +1,8 @@
 """Runs a loaded text model: token ids in, one float32 vector a head and input out. The module that imports transformers.
 
-A micro-batch goes through in parts that stay in the processor's cache, padded to their own longest input. The network computes in the chosen precision, but pooling and normalisation are done in
-float32: summing hundreds of bfloat16 numbers in bfloat16 costs more accuracy than all the layers before.
+A micro-batch goes through in parts that stay in the processor's cache, padded to their own longest input. The network computes in the
+chosen precision, but pooling and normalisation are done in float32: summing hundreds of bfloat16 numbers in bfloat16 costs more accuracy
+than all the layers before.
 """
 
 from __future__ import annotations

@@ -322,7 +322,8 @@ def test_parts_respect_the_batch(build: Callable[..., Path]) -> None:
     assert all(len(part) * max(item.cost for item in part) <= 40 for part in parts)
     assert [len(part) for part in cut(items[:4], 1)] == [1, 1, 1, 1]
     heads = [encoder.resolve(Head()), encoder.resolve(Head(pooling="none"))]
-    with encoder.open(DeviceSpec(device="cpu", precision="fp32", batch=40)) as small, encoder.open(DeviceSpec(device="cpu", precision="fp32")) as large:
+    specs = [DeviceSpec(device="cpu", precision="fp32", batch=40), DeviceSpec(device="cpu", precision="fp32")]
+    with encoder.open(specs[0]) as small, encoder.open(specs[1]) as large:
         (dense, ragged), (wanted, tokens) = small.forward(items, heads), large.forward(items, heads)
     np.testing.assert_allclose(np.asarray(dense), np.asarray(wanted), rtol=1e-4, atol=1e-5)
     assert [one.shape for one in ragged] == [one.shape for one in tokens]
