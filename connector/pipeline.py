@@ -24,8 +24,11 @@ from connector.stations import Monitor, Options, Stations
 from connector.sweep import sweep
 from connector.windows import row_bytes, windows
 
-AHEAD, AHEAD_BYTES = 64, 64 << 20
-"""Most parsed documents, and bytes of their rows, that wait for their window."""
+CHUNK = 8
+"""Documents that a reading thread takes at a time."""
+
+AHEAD, AHEAD_BYTES = 16, 64 << 20
+"""Most chunks of parsed documents, and bytes of their rows, that wait for their window."""
 
 
 def run(stations: Stations, options: Options, monitor: Monitor) -> None:
@@ -38,8 +41,8 @@ def run(stations: Stations, options: Options, monitor: Monitor) -> None:
     """
     report, watch = monitor.report, monitor.watch
     listed = watch.each("list", listing(stations, options, report))
-    visits = prefetch(listed, depth=stations.workers and LOOKUP)
-    read = parallel_map(stations.read, visits, workers=stations.workers, ahead=AHEAD, size=_row_bytes, max_bytes=AHEAD_BYTES)
+    visits = prefetch(listed, depth=2 * min(stations.workers, 1), chunk=LOOKUP)
+    read = parallel_map(stations.read, visits, workers=stations.workers, ahead=AHEAD, chunk=CHUNK, size=_row_bytes, max_bytes=AHEAD_BYTES)
     encoded = prefetch(stations.encode(windows(read, stations.limits)), depth=min(stations.workers, 1))
     with closing(encoded):  # type: ignore[type-var]  # it is a generator
         for window in encoded:
@@ -48,7 +51,7 @@ def run(stations: Stations, options: Options, monitor: Monitor) -> None:
                 commit(window, stations, report, watch)
             monitor.on_window(report)
     monitor.stop.check()  # stations that are asked to stop end quietly; what they did not list has not vanished
-    if stations.sync == "mirror" and options.limit is None and options.select is None:
+    if stations.sync == "mirror" and not options.partial:
         with watch.time("sweep"):
             sweep(stations, options, report, monitor.stop)
 
