@@ -18,7 +18,7 @@ $(VENV)/.dev: pyproject.toml $(VENV)/.demo
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[demo,dev]'
 	@touch $@
 
-demo: $(VENV)/.demo  ## run the main job on the READMEs of the installed packages, search it, run it again
+demo: $(VENV)/.demo  ## run the main job on the READMEs of the installed packages, search it, run it again; then pictures
 	@$(MAKE) --no-print-directory _demo SITE_PACKAGES=$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 
 .PHONY: _demo
@@ -27,6 +27,10 @@ _demo:
 	$(BIN)/connector run docker/jobs/readmes.yaml
 	$(BIN)/connector search docker/jobs/readmes.yaml "retry a function when it fails" --limit 3
 	$(BIN)/connector run docker/jobs/readmes.yaml
+	@test -f .connector/models/tf_efficientnet_lite0/model.safetensors || $(BIN)/python docker/models/efficientnet_lite0.py
+	$(BIN)/connector run docker/jobs/pictures.yaml
+	@$(BIN)/python docker/models/query_picture.py tests/data/pictures/guitars/guitar-4.png .connector/query.jpg
+	$(BIN)/connector search docker/jobs/pictures.yaml --image .connector/query.jpg --limit 3
 
 test: $(VENV)/.dev  ## run the whole suite
 	$(BIN)/python -m pytest -n 2 --dist worksteal
@@ -36,14 +40,15 @@ lint: $(VENV)/.dev  ## ruff and mypy strict
 	$(BIN)/mypy
 
 faults: $(VENV)/.dev  ## the long kill tests, with a table of what was injected and found
-	CONNECTOR_RANDOM_KILLS=50 $(BIN)/python -m pytest tests/faults -v
+	CONNECTOR_RANDOM_KILLS=50 CONNECTOR_ALL_FAILPOINTS=1 $(BIN)/python -m pytest tests/faults tests/server -v
 
 $(VENV)/.bench: $(VENV)/.dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@
 
-bench: $(VENV)/.bench  ## passages a second against sentence-transformers and a plain pymilvus loop
+bench: $(VENV)/.bench  ## passages and pictures a second against the scripts that people write
 	$(BIN)/python tests/bench/text.py
+	$(BIN)/python tests/bench/images.py
 
 clean:  ## remove the environment and local state
 	rm -rf $(VENV) .connector

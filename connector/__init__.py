@@ -18,20 +18,22 @@ if TYPE_CHECKING:
     from connector.job import Job
     from connector.milvus.search import Hit
     from connector.report import RunReport
-    from connector.sdk import encoder, run, search, source
-    from connector.searching import Key
+    from connector.sdk import encoder, rejects, run, search, source
+    from connector.searching import Image, Key
     from connector.stations import Options
 
-__all__ = ["ConnectorError", "Hit", "Job", "Key", "Options", "RunReport", "encoder", "run", "search", "source"]
+__all__ = ["ConnectorError", "Hit", "Image", "Job", "Key", "Options", "RunReport", "encoder", "rejects", "run", "search", "source"]
 
 _HOME = {
     "ConnectorError": "errors",
     "Hit": "milvus.search",
+    "Image": "searching",
     "Job": "job",
     "Key": "searching",
     "Options": "stations",
     "RunReport": "report",
     "encoder": "sdk",
+    "rejects": "sdk",
     "run": "sdk",
     "search": "sdk",
     "source": "sdk",

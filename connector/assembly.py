@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from connector.building import Front, Parts, source_hash
+from connector.building import Front, Parts, stations_of
 from connector.encoding import Encoding
 from connector.errors import PlanNeeded, TooManyRejects
 from connector.faults import hit
@@ -21,15 +21,14 @@ from connector.ledger import Ledger
 from connector.milvus import features
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import Connection, connect
+from connector.milvus.indexing import wait_for_indexes
 from connector.milvus.sink import MilvusSink
 from connector.pipeline import run
-from connector.plan import Action, Generation, Replace, diff, render, target
+from connector.plan import Action, Generation, diff, steps, target
 from connector.recovery import recover
 from connector.report import RunReport, Stopwatch
-from connector.rows import Conform
 from connector.stations import Monitor, Options, Stations
 from connector.stopping import Stop
-from connector.windows import WindowLimits
 
 
 def plan(job: Job) -> tuple[Action, ...]:
@@ -54,12 +53,7 @@ def apply(job: Job) -> tuple[Action, ...]:
 def _apply(connection: Connection, parts: Parts) -> tuple[Action, ...]:
     features.check(parts.spec, connection.server)
     catalog = Catalog(connection)
-    actions = diff(parts.want, catalog.have(parts.spec.name))
-    if any(isinstance(action, Replace) for action in actions):
-        raise PlanNeeded(
-            f"{parts.spec.where}: the live collection `{parts.spec.name}` is not what the code says:\n{render(actions)}",
-            hint="undo the change, or declare it under another name and fill that",
-        )
+    actions = steps(parts.want, catalog.have(parts.spec.name))
     catalog.apply(actions, parts.want)
     return actions
 
@@ -136,21 +130,11 @@ def _run(front: Front, back: Back, options: Options, monitor: Monitor, begun: fl
     job, spec, report, ledger = front.parts.job, front.parts.spec, monitor.report, back.ledger
     sink = MilvusSink(back.connection, back.generation.name, spec)
     _enter(front, back, sink, report.run_id)
+    ledger.requeue(options.only or ())
     ready = [field for field in spec.vectors if field.encoder is None]
     stop, watch = monitor.stop.event, monitor.watch
     with Encoding(front.parts.bindings, job.encode, ready=ready, stop=stop, workers=job.workers, stopwatch=watch) as encoding:
-        stations = Stations(
-            source=front.source,
-            read=front.read,
-            encode=encoding,
-            conform=Conform(spec, job.scope, front.fingerprint, last_wins=front.source.mode == "cursor"),
-            sink=sink,
-            ledger=ledger,
-            limits=WindowLimits(vector_bytes=sum(field.row_bytes for field in spec.vectors)),
-            sync=job.sync,
-            source_settings=source_hash(job),
-            workers=job.workers,
-        )
+        stations = stations_of(front, encoding, sink, ledger)
         started = time.perf_counter() - begun
         try:
             run(stations, options, monitor)
@@ -158,6 +142,8 @@ def _run(front: Front, back: Back, options: Options, monitor: Monitor, begun: fl
             report.encoded, report.truncated = encoding.counters.encoded, encoding.counters.truncated
             report.startup_s = round(started + encoding.counters.startup_s, 3)
     _settle(back, stations, options, report)
+    if job.milvus.wait_for_index:
+        report.index = wait_for_indexes(back.connection, back.generation.name)
     _judge(job, report)
 
 
@@ -172,7 +158,7 @@ def _enter(front: Front, back: Back, sink: MilvusSink, run_id: str) -> None:
 
 def _settle(back: Back, stations: Stations, options: Options, report: RunReport) -> None:
     """Counts the epoch on, in Milvus first: an epoch behind the ledger's means that a backup was restored."""
-    whole = options.limit is None and options.select is None and not report.gaps
+    whole = not options.partial and not report.gaps
     catalog, name = Catalog(back.connection), back.generation.name
     epoch = max(catalog.epoch(name), back.ledger.epoch) + 1
     catalog.write_epoch(name, epoch)

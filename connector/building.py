@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from connector import registry
 from connector.binding import Binding, bind, make_encoder
 from connector.errors import ConfigError, DocumentError, nearest
-from connector.interfaces import Parser, Source, Splitter, TextLimits, identity
+from connector.interfaces import Parser, Sink, Source, Splitter, TextLimits, identity
 from connector.job import Job, SourceSettings, SplitSettings
+from connector.ledger import Ledger
 from connector.loading import load_collection, load_transform
+from connector.pathcolumns import PathColumns
 from connector.plan import Want
 from connector.reading import Reader
-from connector.record import fingerprint
+from connector.record import Window, fingerprint
 from connector.report import Stopwatch
+from connector.rows import Conform
 from connector.schema.spec import CollectionSpec
-from connector.stations import Options
+from connector.sources.media import media_type
+from connector.stations import Options, Stations
+from connector.windows import WindowLimits
 
 DEFAULT_PASSAGE = 256
 """Tokens of a passage when the job does not say."""
@@ -87,6 +94,9 @@ def source_of(parts: Parts) -> Source:
     job = parts.job
     if isinstance(job.source, SourceSettings):
         source: Source = registry.create("sources", job.source.kind, job.source.options, where=f"{job.where}: source")
+        primary = parts.spec.primary
+        if hasattr(source, "keyed") and "key" not in job.source.options and not primary.generated:  # a table's rows have a name
+            source = source.keyed(job.map.get(primary.name, primary.name))
     else:
         source = job.source
     source.partitions()
@@ -95,6 +105,41 @@ def source_of(parts: Parts) -> Source:
             f"{job.where}: sync mirror needs keys that stay, but these documents are numbered by line", hint="give `key`, a column"
         )
     return source
+
+
+def _path_columns(parts: Parts) -> PathColumns | None:
+    """The columns that name files: what encoders of pictures read, and the job's `read`."""
+    job = parts.job
+    pictures = frozenset(binding.source for binding in parts.bindings if binding.encoder.inputs == {"image"})
+    return PathColumns((job.root or Path()).absolute(), pictures, tuple(job.read), media_type) if pictures or job.read else None
+
+
+def stations_of(front: Front, encode: Callable[[Iterator[Window]], Iterator[Window]], sink: Sink, ledger: Ledger) -> Stations:
+    """Everything that a run is composed of, around these three."""
+    job, spec = front.parts.job, front.parts.spec
+    return Stations(
+        source=front.source,
+        read=front.read,
+        encode=encode,
+        conform=Conform(spec, job.scope, front.fingerprint, last_wins=front.source.mode == "cursor"),
+        sink=sink,
+        ledger=ledger,
+        limits=WindowLimits(vector_bytes=sum(field.row_bytes for field in spec.vectors)),
+        sync=job.sync,
+        source_settings=source_hash(job),
+        workers=job.workers,
+    )
+
+
+def uri_of(job: Job) -> Callable[[str], str | None]:
+    """A function from a document's key to its URI, where the source can tell one (its method `uri_of`)."""
+    source = job.source
+    if isinstance(source, SourceSettings):
+        try:
+            source = registry.create("sources", source.kind, source.options, where=f"{job.where}: source")
+        except ConfigError:
+            source = None
+    return getattr(source, "uri_of", None) or (lambda _: None)
 
 
 def source_hash(job: Job) -> str:
@@ -124,7 +169,8 @@ def reader(parts: Parts, mark: str, options: Options, watch: Stopwatch) -> Reade
         fingerprint=mark,
         mapping=job.map,
         transform=transform,
-        wanted=None if transform else frozenset({*names, *(job.map.get(name, name) for name in names)}),
+        wanted=None if transform else frozenset({*names, *(job.map.get(name, name) for name in names), *job.read}),
+        paths=_path_columns(parts),
         max_bytes=job.max_document_bytes,
         force=options.full_refresh,
         watch=watch,
@@ -187,6 +233,7 @@ def fingerprint_parts(parts: Parts) -> dict[str, Any]:
     job = parts.job
     split = _split_settings(parts)
     return {
+        **({"read": job.read} if job.read else {}),
         "parse": {name: _version("parsers", name) for name in ([job.parse] if job.parse else registry.names("parsers"))},
         "split": [split, split and _version("splitters", split["by"]), job.split is not None],
         "map": job.map,

@@ -191,7 +191,10 @@ class Model(Protocol):
 
 
 class Encoder(Protocol):
-    """Everything about a model that can be known, and done, without loading its weights (and without torch)."""
+    """Everything about a model that can be known, and done, without loading its weights (and without torch).
+
+    One whose models are downloaded may also have `pull()`, which fetches all that `open` needs; its `model.revision` is then the commit.
+    """
 
     model: ModelIdentity
     inputs: frozenset[str]

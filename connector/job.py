@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import pydantic
-import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
 from connector.errors import ConfigError, explain, nearest
 from connector.interfaces import DeviceSpec
+from connector.job_yaml import load_yaml
 from connector.milvus.settings import MilvusSettings
 from connector.reading import MAX_DOCUMENT_BYTES
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 
 MAX_NAMESPACE = 255
 """Most UTF-8 bytes of a namespace: the length of `connector_namespace`."""
-MAX_ALIASES = 20
-_REFERENCE = re.compile(r"\$\{([^}]*)\}")
-_KINDS = re.compile(r"(env|file):([^:]+)(?::-(.*))?", re.DOTALL)
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
@@ -100,13 +97,15 @@ class Job(_Strict):
         namespace: Whose rows these are in the collection; default the job's name.
         source: LIST and READ.
         into: `schemas/file.py:Class`, or the class itself.
-        milvus: The connection.
+        milvus: The connection; default what MILVUS_URI and MILVUS_TOKEN say.
         encode: Device, precision and batch by vector field: the machine, not the meaning.
         sync: append, upsert, or mirror.
         rejects: How many are tolerated.
         state: The ledger file; default `.connector/<job>.db`.
         parse: A parser's name for every document; default by media type.
         split: How texts are cut; default by tokens for parsed documents.
+        root: The folder that path columns count from and never leave; default the working directory.
+        read: Columns of a table that name files, whose text is read and parsed.
         map: Schema field to offered field, where the names differ.
         transform: `module:function`, or the function itself: a row in; a row, a list of rows, or None out.
         max_document_bytes: Larger documents are rejected.
@@ -126,6 +125,8 @@ class Job(_Strict):
     state: Path | None = None
     parse: str | None = None
     split: SplitSettings | None = None
+    root: Path | None = None
+    read: list[str] = []
     map: dict[str, str] = {}
     transform: Any = None
     max_document_bytes: Annotated[int, Field(ge=1)] = MAX_DOCUMENT_BYTES
@@ -163,12 +164,25 @@ class Job(_Strict):
     def check(cls, values: dict[str, Any], where: str) -> Job:
         """Builds a job from plain values; unknown keys are named with the nearest valid one."""
         _known_keys(cls, values, where)
+        if values.get("milvus") is None:
+            values = {**values, "milvus": _milvus_of_environment(where)}
         if isinstance(values.get("source"), dict | str):
             values = {**values, "source": _source(values["source"], where)}
         try:
             return cls(**values, where=where)
         except pydantic.ValidationError as error:
             raise ConfigError(f"{where}: {explain(error)}", hint="correct the key and run the same command again") from None
+
+
+def _milvus_of_environment(where: str) -> dict[str, str]:
+    """The connection of a job that does not say one."""
+    uri, token = os.environ.get("MILVUS_URI"), os.environ.get("MILVUS_TOKEN")
+    if not uri:
+        raise ConfigError(
+            f"{where}: where is Milvus? Neither `milvus` nor MILVUS_URI says it",
+            hint='give milvus: {uri: http://localhost:19530} or a local file (in Python milvus="./file.db"), or set MILVUS_URI',
+        )
+    return {"uri": uri, "token": token} if token else {"uri": uri}
 
 
 def _source(values: Any, where: str) -> SourceSettings:
@@ -201,95 +215,3 @@ def _known_devices(values: dict[str, Any], where: str) -> None:
         batch = device.get("batch") if isinstance(device, dict) else None
         if isinstance(batch, int) and batch < 1:
             raise ConfigError(f"{where}: encode.{field}: batch is {batch}", hint="write auto, or 1 and more")
-
-
-def load_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file as a dict, references replaced.
-
-    Raises:
-        ConfigError: It is missing, no YAML, has duplicate keys, or names an unset variable; with file and line.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read: {error}", hint="give the path of a job file") from None
-    try:
-        loader = _Loader(text)
-        loader.name = str(path)
-        values = loader.get_single_data()
-    except (yaml.YAMLError, *_SLIPS) as error:
-        raise ConfigError(f"{path}: not valid YAML: {_problem(error)}", hint="correct the file") from None
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: wanted keys and values, found {type(values).__name__}", hint="begin with `version: 1`")
-    return values
-
-
-_SLIPS = (ValueError, AttributeError, RecursionError)
-"""What PyYAML lets through: `!!int x`, `!!timestamp x`, and a thousand brackets."""
-
-
-def _problem(error: Exception) -> str:
-    mark = getattr(error, "problem_mark", None)
-    if isinstance(error, _SLIPS):
-        return "nested too deeply" if isinstance(error, RecursionError) else "a value does not fit its tag"
-    return f"line {mark.line + 1}: {getattr(error, 'problem', 'unreadable')}" if mark else " ".join(str(error).split())
-
-
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2 booleans and integers, no duplicate keys, few aliases, and references in strings."""
-
-    aliases = 0
-
-    def compose_node(self, parent: Any, index: Any) -> Any:
-        if self.check_event(yaml.AliasEvent):
-            self.aliases += 1
-            event: Any = self.peek_event()  # type: ignore[no-untyped-call]  # the stubs say nothing of it
-            if self.aliases > MAX_ALIASES:
-                raise _refusal(f"more than {MAX_ALIASES} aliases", event)
-            if event.anchor in self.anchors and self.anchors[event.anchor].end_mark is None:
-                raise _refusal(f"the alias `{event.anchor}` stands within what it means", event)
-        return super().compose_node(parent, index)
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node: yaml.MappingNode = super().compose_mapping_node(anchor)
-        seen = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise _refusal(f"the key `{key.value}` stands twice", key)
-            seen.add(str(key.value))
-        return node
-
-    def string(self, node: yaml.ScalarNode) -> str:
-        """A string with its references replaced."""
-        place = f"{self.name}: line {node.start_mark.line + 1}"
-        return _REFERENCE.sub(lambda match: _resolve(match[1], place), self.construct_scalar(node))
-
-
-def _refusal(problem: str, at: Any) -> yaml.YAMLError:
-    return yaml.constructor.ConstructorError(None, None, problem, at.start_mark)
-
-
-def _resolve(reference: str, place: str) -> str:
-    parts = _KINDS.fullmatch(reference)
-    if parts is None:
-        raise ConfigError(f"{place}: `${{{reference}}}` is no reference", hint="write ${env:NAME}, ${env:NAME:-default} or ${file:PATH}")
-    kind, name, default = parts.groups()
-    if kind == "env":
-        value = os.environ.get(name) or default or os.environ.get(name, default)
-        if value is None:
-            raise ConfigError(f"{place}: the environment variable `{name}` is not set", hint=f"set it, or write ${{env:{name}:-default}}")
-        return value
-    try:
-        return Path(name).read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not UTF-8"
-        raise ConfigError(f"{place}: {name}: {reason}", hint="check the path in ${file:...}") from None
-
-
-_Loader.add_constructor("tag:yaml.org,2002:str", _Loader.string)
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in {"bool", "int", "timestamp"}]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-_Loader.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(r"^[-+]?(?:0|[1-9][0-9]*)$"), list("-+0123456789"))

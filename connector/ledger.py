@@ -13,14 +13,11 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from connector.ledger_file import LedgerFile
+from connector.ledger_rejects import RejectTable
 from connector.record import Key, Known, Part, Position, Visit, Window, generated_key
 
-WHOLE = -1
-"""`ordinal` of a reject that concerns the whole document."""
 
-
-class Ledger(LedgerFile):
+class Ledger(RejectTable):
     """The documents of one scope; `enter` says which."""
 
     # What a run is about
@@ -32,6 +29,15 @@ class Ledger(LedgerFile):
             db.execute("INSERT OR IGNORE INTO fingerprint VALUES (?, ?)", (fingerprint, json.dumps(parts, sort_keys=True)))
             (self._scope,) = db.execute("SELECT id FROM scope WHERE namespace = ? AND uid = ?", (namespace, uid)).fetchone()
         self._namespace, self._fingerprint, self._natural = namespace, fingerprint, natural
+        self._begin_listing()
+
+    def look(self, namespace: str, uid: str) -> None:
+        """Selects whose documents the other methods speak of, and starts a listing, without noting anything in the file."""
+        found = self._rows("SELECT id FROM scope WHERE namespace = ? AND uid = ?", namespace, uid)
+        self._scope = int(found[0][0]) if found else 0
+        self._begin_listing()
+
+    def _begin_listing(self) -> None:
         with self._mutex:
             self._db.execute("DROP TABLE IF EXISTS temp.seen")
             self._db.execute("CREATE TEMP TABLE seen (key TEXT PRIMARY KEY) WITHOUT ROWID")
@@ -39,12 +45,12 @@ class Ledger(LedgerFile):
     @property
     def epoch(self) -> int:
         """The collection's epoch when this scope last finished a run."""
-        return int(self._rows("SELECT epoch FROM scope WHERE id = ?", self._scope)[0][0])
+        return max((int(epoch) for (epoch,) in self._rows("SELECT epoch FROM scope WHERE id = ?", self._scope)), default=0)
 
     @property
     def source(self) -> str:
         """The source's settings in the last finished run, as a hash; "" before the first."""
-        return str(self._rows("SELECT source FROM scope WHERE id = ?", self._scope)[0][0])
+        return "".join(source for (source,) in self._rows("SELECT source FROM scope WHERE id = ?", self._scope))
 
     def settle(self, *, epoch: int, source: str | None) -> None:
         """Notes, at the end of a run, the collection's epoch and (None: leave it) the source's settings."""
@@ -149,7 +155,7 @@ class Ledger(LedgerFile):
             if self._natural and _writes(visit):
                 db.execute("DELETE FROM owned WHERE scope = ? AND document = ?", (self._scope, visit.key))
                 db.executemany("INSERT OR REPLACE INTO owned VALUES (?, ?, ?)", ((self._scope, pk, visit.key) for pk in visit.acknowledged))
-        self._record_rejects(db, visit, run)
+        self.record_rejects(db, visit, run)
         if visit.document.position is not None:
             position = json.dumps(visit.document.position)
             db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", (self._scope, visit.partition, position))
@@ -158,6 +164,8 @@ class Ledger(LedgerFile):
         version = None if any(reject.retry for reject in visit.rejects) else visit.document.version
         where = (self._scope, visit.key)
         if visit.outcome == "unchanged":
+            if visit.known is None or visit.known.version == version:
+                return
             db.execute("UPDATE document SET version = ? WHERE scope = ? AND key = ?", (version, *where))
         elif visit.outcome == "rejected":
             known = visit.known
@@ -174,16 +182,6 @@ class Ledger(LedgerFile):
                 "INSERT OR REPLACE INTO document VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                 (*where, status, version, visit.content, self._fingerprint, rows, visit.total),
             )
-
-    def _record_rejects(self, db: sqlite3.Connection, visit: Visit, run: str) -> None:
-        sql = "SELECT ordinal, attempts FROM reject WHERE scope = ? AND document = ?"
-        attempts = dict(db.execute(sql, (self._scope, visit.key)).fetchall())
-        if not visit.repeated and (visit.outcome != "unchanged"):
-            db.execute("DELETE FROM reject WHERE scope = ? AND document = ?", (self._scope, visit.key))
-        for reject in visit.rejects:
-            ordinal = WHOLE if reject.ordinal is None else reject.ordinal
-            values = (self._scope, visit.key, ordinal, reject.station, reject.reason, attempts.get(ordinal, 0) + 1, run)
-            db.execute("INSERT OR REPLACE INTO reject VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
     # SWEEP and recovery
 
@@ -230,12 +228,6 @@ class Ledger(LedgerFile):
                 db.execute("INSERT INTO document VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (self._scope, key, *values))
                 db.executemany("INSERT OR REPLACE INTO owned VALUES (?, ?, ?)", ((self._scope, pk, key) for pk in pks))
         return number
-
-    def rejects(self) -> list[dict[str, Any]]:
-        """The reject store of this scope."""
-        columns = ("document", "ordinal", "station", "reason", "attempts", "run")
-        sql = f"SELECT {', '.join(columns)} FROM reject WHERE scope = ? ORDER BY document, ordinal"
-        return [dict(zip(columns, row, strict=True)) for row in self._rows(sql, self._scope)]
 
 
 def _writes(visit: Visit) -> bool:

@@ -54,20 +54,24 @@ log = logging.getLogger(__name__)
 class LedgerFile:
     """The ledger's file, locked for one run at a time; readers that only look pass `lock=False`.
 
-    Used by several threads; one mutex serialises them.
+    With `read_only` the file and its folder are not changed at all. No path, or a missing file that is only read, is an empty ledger in
+    memory, which takes writes and forgets them. Used by several threads; one mutex serialises them.
 
     Raises:
         Locked: Another run holds it; the message names the holder.
         ConfigError: It was written by a newer connector, or the disk is full.
     """
 
-    def __init__(self, path: Path, *, lock: bool = True) -> None:
-        self.path = path
+    def __init__(self, path: Path | None, *, lock: bool = True, read_only: bool = False) -> None:
+        self.path = path or Path(":memory:")
         self._mutex = threading.RLock()
         self._scope = 0  # of the documents and runs that are spoken of; set by Ledger.enter
-        path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = filelock.FileLock(f"{path}.lock")
         self._locked = False
+        if path is None or read_only:
+            self._db = _memory() if path is None or not path.exists() else _look(path)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
         if lock:
             self._acquire()
         try:
@@ -160,6 +164,28 @@ def _open(path: Path) -> sqlite3.Connection:
         path.rename(aside)
         log.warning("%s is damaged (%s); set aside as %s, rebuilding it from the collection", path, error, aside.name)
         return _connect(path)
+
+
+def _memory() -> sqlite3.Connection:
+    db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    db.executescript(SCHEMA)
+    return db
+
+
+def _look(path: Path) -> sqlite3.Connection:
+    """Opens the file without changing it. Without a write-ahead log beside it nobody writes, and SQLite need not make its helper files."""
+    quiet = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+    uri = f"{path.absolute().as_uri()}?mode=ro{quiet}"
+    db = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
+    try:
+        _version(db, path)
+    except sqlite3.DatabaseError as error:
+        db.close()
+        raise ConfigError(f"{path}: the ledger cannot be read: {error}", hint="run the job, which rebuilds a damaged ledger") from error
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def _connect(path: Path) -> sqlite3.Connection:

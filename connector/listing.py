@@ -22,13 +22,9 @@ LOOKUP = 512
 
 def listing(stations: Stations, options: Options, report: RunReport) -> Iterator[Visit]:
     """LIST and SKIP by version: yields the documents that may have changed, counts the others."""
-    items = (visit for partition in stations.source.partitions() for visit in _partition(stations, partition, report))
-    if options.select is not None:
-        pattern = options.select
-        items = (visit for visit in items if fnmatch.fnmatchcase(visit.key, pattern))
     skip = _skip_in_cursor if stations.source.mode == "cursor" else _skip_in_listing
     touched: set[str] = set()
-    for some in _chunks(islice(items, options.limit), LOOKUP):
+    for some in _chunks(islice(_chosen(stations, options, report), options.limit), LOOKUP):
         keys = [visit.key for visit in some]
         known, before = stations.ledger.known(keys), stations.ledger.see(keys)
         for visit in some:
@@ -38,6 +34,16 @@ def listing(stations: Stations, options: Options, report: RunReport) -> Iterator
                 yield visit
             else:
                 report.count_unchanged(visit)
+
+
+def _chosen(stations: Stations, options: Options, report: RunReport) -> Iterator[Visit]:
+    """What the source lists, as far as this run is about it."""
+    for partition in stations.source.partitions():
+        for visit in _partition(stations, partition, report, again=options.only is not None):
+            if options.only is not None and visit.key not in options.only:
+                continue
+            if options.select is None or fnmatch.fnmatchcase(visit.key, options.select):
+                yield visit
 
 
 def _skip_in_listing(visit: Visit, before: set[str], _: set[str], stations: Stations, options: Options) -> bool:
@@ -80,16 +86,19 @@ def _chunks(items: Iterator[Visit], size: int) -> Iterator[list[Visit]]:
         yield some
 
 
-def _partition(stations: Stations, partition: str, report: RunReport) -> Iterator[Visit]:
-    cursor = stations.source.mode == "cursor"
-    for item in stations.source.read(partition, stations.ledger.position(partition) if cursor else None):
+def _partition(stations: Stations, partition: str, report: RunReport, *, again: bool) -> Iterator[Visit]:
+    """What a partition lists; `again`: a cursor source from its start, its positions left where they are."""
+    after = stations.ledger.position(partition) if stations.source.mode == "cursor" and not again else None
+    for item in stations.source.read(partition, after):
         hit("source.listed")
         if isinstance(item, Gap):
             report.gaps.append(f"{item.where}: {item.reason}")
         elif isinstance(item, Removed):
-            yield Visit(Document(item.key, _nothing, position=item.position), partition, removed=True, outcome="removed")
+            position = None if again else item.position
+            yield Visit(Document(item.key, _nothing, position=position), partition, removed=True, outcome="removed")
         else:
-            visit = Visit(item, partition)
+            visit = Visit(replace(item, position=None) if again else item, partition)
+            report.unnamed += item.unnamed
             if problem := _bad_key(item.key):
                 visit.document = replace(item, key=repr(item.key)[:200])
                 visit.reject("list", problem)
@@ -113,7 +122,9 @@ def _bad_key(key: str) -> str | None:
 def _unchanged(visit: Visit, stations: Stations, options: Options) -> bool:
     """Whether the ledger says that nothing is to be done."""
     known = visit.known
-    if known is None or known.status == "writing" or visit.removed or visit.outcome or options.full_refresh:
+    if known is None or known.status == "writing" or visit.removed or visit.outcome:
+        return False
+    if options.full_refresh or options.only is not None:
         return False
     same = known.version is not None and known.version == visit.document.version and known.fingerprint == stations.conform.fingerprint
     return same or stations.sync == "append"

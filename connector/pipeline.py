@@ -51,7 +51,7 @@ def run(stations: Stations, options: Options, monitor: Monitor) -> None:
                 commit(window, stations, report, watch)
             monitor.on_window(report)
     monitor.stop.check()  # stations that are asked to stop end quietly; what they did not list has not vanished
-    if stations.sync == "mirror" and not options.partial:
+    if stations.sync == "mirror" and stations.source.mode == "listing" and not options.partial:
         with watch.time("sweep"):
             sweep(stations, options, report, monitor.stop)
 

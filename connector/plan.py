@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from connector.actions import Action, CreateAlias, CreateCollection, CreateIndex, Drift, LoadCollection, Replace, render
-from connector.errors import ConfigError, Refused
+from connector.errors import ConfigError, PlanNeeded, Refused
 from connector.schema.spec import CollectionSpec
 from connector.stamp import EPOCH, STAMP, Stamp, compare, compare_live, fields_of, indexes_of
 
@@ -40,6 +40,7 @@ __all__ = [
     "generation_number",
     "indexes_of",
     "render",
+    "steps",
     "target",
 ]
 
@@ -134,6 +135,21 @@ def diff(want: Want, have: Have) -> tuple[Action, ...]:
     name = generation_name(want.spec.name, 1 + max((one.number for one in have.generations), default=0))
     indexes = (CreateIndex(name, one) for one in _declared_indexes(want.spec))
     return (CreateCollection(name), *indexes, LoadCollection(name), CreateAlias(want.spec.name, name))
+
+
+def steps(want: Want, have: Have) -> tuple[Action, ...]:
+    """As `diff`, for whoever is about to take them.
+
+    Raises:
+        PlanNeeded: The live collection would have to be replaced.
+    """
+    actions = diff(want, have)
+    if any(isinstance(action, Replace) for action in actions):
+        raise PlanNeeded(
+            f"{want.spec.where}: the live collection `{want.spec.name}` is not what the code says:\n{render(actions)}",
+            hint="undo the change, or declare it under another name and fill that",
+        )
+    return actions
 
 
 def target(want: Want, have: Have) -> Generation | None:

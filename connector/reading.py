@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from connector.interfaces import Parser, Splitter
+    from connector.pathcolumns import PathColumns
 
 MAX_DOCUMENT_BYTES = 64 << 20
 
@@ -34,6 +35,7 @@ class Reader:
         mapping: Further names for offered fields: new name to offered name.
         transform: The user's function: a row in; a row, several, or None out.
         wanted: The source's fields that end up in rows and so belong to the content; None: all.
+        paths: The columns of tables that name files; None: there are none.
         max_bytes: Larger documents are rejected unread.
         force: Make rows even of unchanged content.
     """
@@ -45,6 +47,7 @@ class Reader:
     mapping: Mapping[str, str] = field(default_factory=dict)
     transform: Callable[[Row], Any] | None = None
     wanted: frozenset[str] | None = None
+    paths: PathColumns | None = None
     max_bytes: int = MAX_DOCUMENT_BYTES
     force: bool = False
     watch: Stopwatch = field(default_factory=Stopwatch)
@@ -78,8 +81,13 @@ class Reader:
         self._check_size(visit.document.size)
         payload = visit.document.open()
         self._check_size(None if payload.data is None else len(payload.data))
-        wanted = payload.fields if self.wanted is None else self.wanted
-        visit.content = content_hash(payload.data, {name: payload.fields[name] for name in wanted if name in payload.fields})
+        fields = payload.fields
+        if self.paths is not None and payload.data is None:
+            fields = self.paths.offered(fields, self.mapping)
+            payload = Payload(fields, None, payload.media_type)
+        wanted = fields if self.wanted is None else self.wanted
+        used = {name: fields[name] for name in wanted if name in fields}
+        visit.content = content_hash(payload.data, used if self.paths is None else self.paths.content(used))
         return payload
 
     def _check_size(self, size: int | None) -> None:
@@ -95,11 +103,12 @@ class Reader:
 
     def _parse(self, payload: Payload, _: list[Row]) -> list[Row]:
         if payload.data is None or payload.media_type is None:
-            return [dict(payload.fields)]
+            return [dict(payload.fields)] if self.paths is None else self.paths.parsed(payload.fields, self.parser, self.max_bytes)
         return [{**payload.fields, **row} for row in self.parser(payload.media_type).parse(payload)]
 
     def _split(self, payload: Payload, rows: list[Row]) -> list[Row]:
-        if self.splitter is None or (payload.media_type is None and not self.split_rows):
+        parsed = payload.media_type is not None or (self.paths is not None and self.paths.read)
+        if self.splitter is None or not (parsed or self.split_rows):
             return rows
         return [part for row in rows for part in self._passages(row, self.splitter)]
 
@@ -112,7 +121,8 @@ class Reader:
 
     def _transform(self, _: Payload, rows: list[Row]) -> list[Row]:
         rows = [{**row, **{new: row[old] for new, old in self.mapping.items() if old in row}} for row in rows] if self.mapping else rows
-        return rows if self.transform is None else [made for row in rows for made in _rows_of(self.transform(row))]
+        rows = rows if self.transform is None else [made for row in rows for made in _rows_of(self.transform(row))]
+        return rows if self.paths is None else [self.paths.finished(row) for row in rows]
 
     def _number(self, visit: Visit) -> None:
         visit.rows = [{"key": visit.key, "ordinal": ordinal, **row} for ordinal, row in enumerate(visit.rows)]

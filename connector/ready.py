@@ -32,7 +32,8 @@ def take_ready(window: Window, field: VectorFieldSpec) -> None:
         try:
             array[index] = _vector(row.get(source), field)
         except ValueError as error:
-            window.bad[index] = ("encode", f"field `{source}`: {error}")
+            missing = f"; the row has: {', '.join(sorted(map(str, row))) or 'nothing'}" if source not in row else ""
+            window.bad[index] = ("encode", f"field `{source}`: {error}{missing}")
     window.vectors[field.name] = array
 
 
@@ -64,12 +65,15 @@ def _numbers(value: Any) -> npt.NDArray[Any]:
         numbers = np.asarray(value)
     except ValueError:
         raise ValueError("a ragged list, but the field wants a vector") from None
+    if numbers.dtype == object and None in value:
+        raise ValueError("a vector with None in it")
     if numbers.dtype.kind not in "fiu":
         raise ValueError(f"{type(value).__name__} of {numbers.dtype.name}, but the field wants numbers")
     return numbers
 
 
 def _float32(numbers: npt.NDArray[Any], field: VectorFieldSpec) -> npt.NDArray[np.float32]:
+    numbers = numbers.astype(np.float32) if numbers.dtype == np.float16 else numbers  # float16 cannot hold the limit to compare with
     limit = float(np.finfo(np.float16 if field.dtype == "float16" else np.float32).max)
     if not (np.abs(numbers) <= limit).all():
         raise ValueError(f"numbers that are not finite in {field.dtype}")
@@ -98,9 +102,16 @@ def _binary(value: Any, dim: int) -> npt.NDArray[np.uint8]:
 def _sparse(value: Any) -> dict[int, float]:
     if not isinstance(value, dict):
         raise ValueError(f"{type(value).__name__}, but the field wants a dict of index to weight")  # noqa: TRY004 - caught as one type
-    for index, weight in value.items():
+    weights = {_index(index): weight for index, weight in value.items()}
+    for index, weight in weights.items():
         if isinstance(index, bool) or not isinstance(index, int | np.integer) or not 0 <= index <= _MAX_INDEX:
             raise ValueError(f"index {index!r}, but the field wants integers from 0 to {_MAX_INDEX}")
         if isinstance(weight, bool) or not isinstance(weight, int | float | np.number) or not np.isfinite(weight):
             raise ValueError(f"weight {weight!r} at index {index}, but the field wants finite numbers")
-    return {int(index): float(weight) for index, weight in value.items()}
+    return {int(index): float(weight) for index, weight in weights.items()}
+
+
+def _index(index: Any) -> Any:
+    """An index as a number: JSON has only text for the keys of an object."""
+    plain = isinstance(index, str) and index.isdecimal() and index.isascii() and str(int(index)) == index
+    return int(index) if plain else index

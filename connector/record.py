@@ -58,6 +58,7 @@ class Document:
             content. None: unknown, so the content hash decides.
         position: Where a cursor source reads on after this document.
         size: Bytes of the payload where the listing knows them; over the job's limit it is not opened.
+        unnamed: Its own key cannot be read, `key` is only its place. It may be any document that seems to have vanished.
     """
 
     key: str
@@ -65,6 +66,7 @@ class Document:
     version: str | None = None
     position: Position | None = None
     size: int | None = None
+    unnamed: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -248,7 +250,7 @@ def content_hash(data: bytes | None, fields: Row) -> str:
         fields: The source's own fields that end up in rows; a file's unused modification time is left out by the
             caller, so that touching a file changes nothing.
     """
-    text = json.dumps(fields, sort_keys=True, default=_plain, ensure_ascii=False)
+    text = _CANONICAL.encode(fields)
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
     if data is not None:
         digest.update(b"\0")
@@ -277,3 +279,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return f"bytes:{hashlib.blake2b(value, digest_size=16).hexdigest()}"
     return f"{kind}:{value!r}"
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, default=_plain, ensure_ascii=False)
+"""Made once: it is called for every document of every run."""

@@ -46,9 +46,11 @@ def load(group: str, name: str) -> Any:
         return point.load()
     except ModuleNotFoundError as error:
         package = point.dist.name if point.dist else "its package"
+        module = error.name or "it"
+        wanted = f"'{package}[{point.extras[0]}]'" if point.extras else f"{module} (or the extra of {package} that brings it)"
         raise MissingExtra(
             f"the {what} needs the module `{error.name or error}`, which is not installed",
-            hint=f"pip install {error.name or 'it'} (or the extra of {package} that brings it)",
+            hint=f"pip install {wanted}",
         ) from error
     except (ImportError, AttributeError) as error:
         raise ConfigError(f"the {what} cannot be loaded from {point.value}: {error}", hint="reinstall or update its package") from error
@@ -88,6 +90,19 @@ def validate(kind: Any, options: dict[str, Any], *, where: str) -> dict[str, Any
         raise ConfigError(f"{where}: {explain(error)}", hint="correct the key and run the same command again") from None
     places = {name: f"field{place}" for place, name in enumerate(named)}
     return {**{name: getattr(checked, places[name]) for name in given}, **further}
+
+
+def described(kind: Any, *, where: str) -> dict[str, Any]:
+    """JSON Schema of what `validate` takes; a parameter that has none makes all of them anything."""
+    parameters = inspect.signature(kind).parameters.values()
+    named = [one for one in parameters if one.kind not in {one.VAR_POSITIONAL, one.VAR_KEYWORD}]
+    try:
+        schema = _model(kind, named, where).model_json_schema(by_alias=True)
+    except pydantic.errors.PydanticInvalidForJsonSchema:
+        schema = {"type": "object", "properties": {one.name: {} for one in named}}
+    for one in schema["properties"].values():
+        one.pop("title", None)
+    return {**schema, "additionalProperties": len(named) < len(parameters)}
 
 
 def _model(kind: Any, parameters: list[inspect.Parameter], where: str) -> type[pydantic.BaseModel]:

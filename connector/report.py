@@ -61,9 +61,11 @@ class RunReport(BaseModel):
         encoded: Inputs that went through a model.
         truncated: Inputs longer than the model reads.
         gaps: Parts of the source that could not be listed.
+        unnamed: Documents whose own key could not be read.
         rejects: The first rejects of this run, at most 20.
         seconds: Wall time, start-up included.
         startup_s: Of which: imports, connecting and loading models.
+        index: With `wait_for_index`, by field: "rows indexed/rows that are to be".
         stations: Seconds of work by station; stations overlap, so they may add up to more than `seconds`.
     """
 
@@ -77,16 +79,19 @@ class RunReport(BaseModel):
     encoded: int = 0
     truncated: int = 0
     gaps: list[str] = Field(default_factory=list)
+    unnamed: int = 0
     rejects: list[str] = Field(default_factory=list)
     seconds: float = 0.0
     startup_s: float = 0.0
+    index: dict[str, str] = Field(default_factory=dict)
     stations: dict[str, float] = Field(default_factory=dict)
 
     def count(self, visit: Visit) -> None:
         """Counts a document whose visit is over."""
-        self.rows.rejected += sum(reject.ordinal is not None for reject in visit.rejects)
-        room = max(0, MAX_SHOWN - len(self.rejects))
-        self.rejects += [f"{r.document}{'' if r.ordinal is None else f' row {r.ordinal}'}: {r.reason}" for r in visit.rejects[:room]]
+        if visit.rejects:
+            self.rows.rejected += sum(reject.ordinal is not None for reject in visit.rejects)
+            room = max(0, MAX_SHOWN - len(self.rejects))
+            self.rejects += [f"{r.document}{'' if r.ordinal is None else f' row {r.ordinal}'}: {r.reason}" for r in visit.rejects[:room]]
         if visit.removed:
             self.counts.deleted += visit.known is not None
         elif visit.rejects:
@@ -114,6 +119,7 @@ class RunReport(BaseModel):
         work = f"rows: {rows.upserted:,} upserted, {rows.deleted:,} deleted, {self.encoded:,} encoded; start-up {self.startup_s:.1f} s"
         stations = "  ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stations.items())
         lines = [documents, f"{work}; {stations}" if stations else work]
+        lines += [f"indexed: {', '.join(f'{name} {done}' for name, done in self.index.items())}"] if self.index else []
         lines += [f"gap: {gap}" for gap in self.gaps]
         lines += [f"rejected: {reject}" for reject in self.rejects]
         return "\n".join(lines)

@@ -5,7 +5,6 @@ Nothing here touches logging, signals or the process: errors are raised, results
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -16,10 +15,11 @@ from connector.encoding import EncoderHandle
 from connector.errors import ConfigError
 from connector.interfaces import DeviceSpec, Head, Source
 from connector.job import Job
+from connector.ledger_rejects import stored_rejects
 from connector.loading import load_collection
 from connector.milvus.search import Hit
 from connector.report import RunReport
-from connector.searching import Key, search_job
+from connector.searching import Query, search_job
 from connector.sources.rows import RowsSource
 from connector.stations import Options
 
@@ -34,7 +34,7 @@ def run(
         into: The collection: a class or `schemas/file.py:Class`.
         milvus: A URI, a path ending in .db for Milvus Lite, or a dict of the `milvus:` keys; default `MILVUS_URI` and `MILVUS_TOKEN`.
         options: Limits of this run.
-        key: For dicts: the column that identifies a row; default the primary key column.
+        key: For dicts, and table sources made without one: the column that identifies a row; default the primary key column.
         **settings: Further keys of a job file: namespace, sync, state, encode, split, map, transform, rejects, ...
 
     Returns:
@@ -51,15 +51,29 @@ def run(
 
 
 def search(
-    into: Any, query: str | Key, *, milvus: Any = None, field: str | None = None, limit: int = 10, where: str = "", **settings: Any
+    into: Any, query: Query, *, milvus: Any = None, field: str | None = None, limit: int = 10, where: str = "", **settings: Any
 ) -> list[Hit]:
-    """Finds the rows of a collection that are nearest to words or to another row; see `searching.search_job`."""
+    """Finds the rows of a collection that are nearest to words, to an `Image` or to another row (`Key`); see `searching.search_job`."""
     job = into if isinstance(into, Job) else _job(into, milvus, {"source": None, **settings})
     return search_job(job, query, field=field, limit=limit, where=where)
 
 
+def rejects(job: Job | str | Path) -> list[dict[str, Any]]:
+    """What a job could not write, from its ledger alone: document, ordinal (None: all of it), station, reason, attempts, run.
+
+    To try some of them again: `run(job, options=Options(only=frozenset({"a.txt"})))`.
+
+    Args:
+        job: A `Job`, or the path of a job file.
+    """
+    known = job if isinstance(job, Job) else Job.from_yaml(job)
+    return stored_rejects(known.state_path, known.scope)
+
+
 def encoder(reference: str, *, device: DeviceSpec | None = None, head: Head | None = None, **options: Any) -> EncoderHandle:
     """An encoder to call: `encoder("transformers:org/model").encode(["words"])` gives (1, dim) float32.
+
+    Pictures are named by path, or given as bytes, PIL images or arrays: `encoder("timm:resnet50").encode(["towhee.jpg"])`.
 
     Args:
         reference: `kind:model[@revision]`.
@@ -80,13 +94,19 @@ def source(kind: str, **options: Any) -> Source:
 
 def _as_source(data: Any, into: Any, key: str | None) -> Source:
     if hasattr(data, "partitions") and hasattr(data, "read"):
-        return data  # type: ignore[no-any-return]  # a Source by its methods
+        column = key or _primary(into) if getattr(data, "numbered", False) and hasattr(data, "keyed") else None
+        return data.keyed(column) if column else data  # type: ignore[no-any-return]  # a Source by its methods
     if not isinstance(data, Iterable) or isinstance(data, dict | bytes):
         raise ConfigError(
             f"cannot read from {type(data).__name__}", hint="pass an iterable of dicts, a source, a Job, or the path of a job file"
         )
+    return RowsSource(data, key=key or _primary(into))
+
+
+def _primary(into: Any) -> str | None:
+    """The column that identifies a row unless the caller names one: the primary key's, if rows bring it."""
     primary = load_collection(into).primary
-    return RowsSource(data, key=key or (None if primary.generated else primary.name))
+    return None if primary.generated else primary.name
 
 
 def _job(into: Any, milvus: Any, settings: dict[str, Any]) -> Job:
@@ -97,12 +117,5 @@ def _job(into: Any, milvus: Any, settings: dict[str, Any]) -> Job:
 
 
 def _milvus(given: Any) -> Any:
-    if isinstance(given, str | Path):
-        return {"uri": str(given)}
-    if given is not None:
-        return given
-    uri = os.environ.get("MILVUS_URI")
-    if uri is None:
-        raise ConfigError("where is Milvus?", hint='pass milvus="./file.db" or milvus="http://localhost:19530", or set MILVUS_URI')
-    token = os.environ.get("MILVUS_TOKEN")
-    return {"uri": uri, "token": token} if token else {"uri": uri}
+    """The `milvus:` block; None: `Job.check` asks the environment."""
+    return {"uri": str(given)} if isinstance(given, str | Path) else given

@@ -7,12 +7,13 @@ compared.
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from connector.binding import Binding
 from connector.building import Parts
 from connector.encoding import EncoderHandle
-from connector.errors import ConfigError, PlanNeeded, nearest
+from connector.errors import ConfigError, PlanNeeded, RowError, nearest
 from connector.interfaces import DeviceSpec
 from connector.job import Job
 from connector.milvus.catalog import Catalog
@@ -36,22 +37,40 @@ class Key:
         return f"Key({self.value!r})"
 
 
-def search_job(job: Job, query: str | Key, *, field: str | None = None, limit: int = 10, where: str = "") -> list[Hit]:
+class Image:
+    """A query by picture: rows whose pictures look like this one.
+
+    Args:
+        value: The path of a file, its encoded bytes, a PIL image or an array; it is opened when the search is under way.
+    """
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __repr__(self) -> str:
+        return f"Image({str(self.value)!r})" if isinstance(self.value, str | Path) else f"Image(<{type(self.value).__name__}>)"
+
+
+Query: TypeAlias = str | Key | Image
+"""What can be searched for: words, a row's neighbours, or a picture."""
+
+
+def search_job(job: Job, query: Query, *, field: str | None = None, limit: int = 10, where: str = "") -> list[Hit]:
     """Finds the rows nearest to a query.
 
     Args:
         job: Says where and with what.
-        query: Words, or a `Key`.
-        field: The vector field; needed only when there are several.
+        query: Words, a `Key` or an `Image`.
+        field: The vector field; needed only when there are several that could be meant.
         limit: Most hits.
         where: A Milvus filter expression over scalar fields; "" for none.
 
     Raises:
-        ConfigError: There is no such field or collection.
+        ConfigError: There is no such field or collection, or its encoder does not read such a query.
         PlanNeeded: The collection was written by another encoder; the message names what differs.
     """
     parts = Parts.of(job)
-    vector_field = _field(parts, field)
+    vector_field = _field(parts, field, query)
     with connect(job.milvus) as connection:
         catalog = Catalog(connection)
         live = catalog.have(parts.spec.name).live
@@ -72,10 +91,18 @@ def search_job(job: Job, query: str | Key, *, field: str | None = None, limit: i
     return hits
 
 
-def _field(parts: Parts, name: str | None) -> VectorFieldSpec:
+def _reads(query: Query) -> str:
+    """The kind of input that a query is."""
+    return "image" if isinstance(query, Image) else "text"
+
+
+def _field(parts: Parts, name: str | None, query: Query) -> VectorFieldSpec:
+    """The field of this name; without a name the only one, or the only one whose encoder reads such a query."""
     fields = {field.name: field for field in parts.spec.vectors}
-    if name is None and len(fields) == 1:
-        return next(iter(fields.values()))
+    able = [binding.field for binding in parts.bindings if _reads(query) in binding.encoder.inputs and not isinstance(query, Key)]
+    for meant in (list(fields.values()), able):
+        if name is None and len(meant) == 1:
+            return meant[0]
     if name not in fields:
         said = "which vector field?" if name is None else f"no vector field `{name}`"
         raise ConfigError(f"{parts.spec.name}: {said}", hint=nearest(name or "", fields))
@@ -110,9 +137,15 @@ def _stored(sink: MilvusSink, query: Key, parts: Parts, field: VectorFieldSpec) 
     return row[field.name]
 
 
-def _encoded(parts: Parts, field: VectorFieldSpec, query: str) -> Any:
+def _encoded(parts: Parts, field: VectorFieldSpec, query: str | Image) -> Any:
     binding: Binding | None = next((one for one in parts.bindings if one.field.name == field.name), None)
     if binding is None:
-        raise ConfigError(f"{field.name} holds ready-made vectors: words cannot be encoded for it", hint="search by --like KEY")
+        raise ConfigError(f"{field.name} holds ready-made vectors: no query can be encoded for it", hint="search by --like KEY")
+    if _reads(query) not in binding.encoder.inputs:
+        problem = f"{field.name} is searched by {' or '.join(sorted(binding.encoder.inputs))}, not by {_reads(query)}"
+        raise ConfigError(problem, hint="give words for text, --image FILE for pictures, or --like KEY")
     with EncoderHandle(binding.encoder, binding.head, parts.job.encode.get(field.name, DeviceSpec())) as encoder:
-        return encoder.encode([query], role="query")[0]
+        try:
+            return encoder.encode([query.value if isinstance(query, Image) else query], role="query")[0]
+        except RowError as error:
+            raise ConfigError(f"cannot search for {query!r}: {error.message}", hint=error.hint or "give another query") from None

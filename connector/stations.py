@@ -27,12 +27,19 @@ class Options:
         select: Only documents whose key matches this glob; never sweeps.
         full_refresh: Read and write every document whatever the ledger says.
         allow_mass_delete: Lift the brake on sweeping.
+        only: Only the documents with these keys, made again whatever the ledger says; never sweeps.
     """
 
     limit: int | None = None
     select: str | None = None
     full_refresh: bool = False
     allow_mass_delete: bool = False
+    only: frozenset[str] | None = None
+
+    @property
+    def partial(self) -> bool:
+        """Whether a run looks at a part of the source only, so that it cannot know what vanished."""
+        return self.limit is not None or self.select is not None or self.only is not None
 
 
 @dataclass(frozen=True, slots=True)

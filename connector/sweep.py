@@ -22,7 +22,7 @@ def sweep(stations: Stations, options: Options, report: RunReport, stop: Stop) -
     """SWEEP: deletes the rows of documents that the complete listing no longer has.
 
     Raises:
-        Refused: More would go than the brake lets, the listing was empty, or the source's settings changed.
+        Refused: More would go than the brake lets, the listing was empty, the source's settings changed, or keys could not be read.
     """
     if report.gaps:
         return
@@ -30,7 +30,7 @@ def sweep(stations: Stations, options: Options, report: RunReport, stop: Stop) -
     known, _ = ledger.counts()
     gone = ledger.vanished()
     if gone and not options.allow_mass_delete:
-        _brake(stations, report, gone, known)
+        brake(stations, report, gone, known)
     while some := ledger.some_vanished(CHUNK):
         with stop.shield():
             keys = [key for document, max_rows in some for key in ledger.keys_of(document, max_rows)]
@@ -40,7 +40,12 @@ def sweep(stations: Stations, options: Options, report: RunReport, stop: Stop) -
             report.counts.deleted += len(some)
 
 
-def _brake(stations: Stations, report: RunReport, gone: int, known: int) -> None:
+def brake(stations: Stations, report: RunReport, gone: int, known: int) -> None:
+    """Returns if a sweep of `gone` of `known` documents may go ahead.
+
+    Raises:
+        Refused: It looks like an accident.
+    """
     why = ""
     if report.counts.listed == 0:
         why = "the source listed nothing"
@@ -48,6 +53,8 @@ def _brake(stations: Stations, report: RunReport, gone: int, known: int) -> None
         why = f"more than {BRAKE_SHARE:.0%}"
     elif stations.ledger.source not in {"", stations.source_settings}:
         why = "the source's settings changed since the last run"
+    elif report.unnamed:
+        why = f"{report.unnamed} rows of the source have no readable key, and may be these"
     if why:
         raise Refused(
             f"{gone} of {known} known documents are no longer listed ({why}): nothing was deleted",

@@ -6,61 +6,16 @@ import json
 import os
 import subprocess
 import sys
+from importlib.metadata import EntryPoint, version
 from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
-from connector.cli import app
+from connector import registry
 from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
-
-SCHEMA = '''
-from connector.schema import Collection, Field, Vector, VectorField
-
-class Notes(Collection):
-    """Passages of notes."""
-    id: str = Field(primary_key=True, generated=True)
-    path: str = Field(max_length=60)
-    text: str = Field(max_length=4000)
-    vector: Vector = VectorField(dim=8, encoder="fake:fake")
-'''
-JOB = """
-version: 1
-job: notes
-source: {kind: files, root: notes}
-into: schema.py:Notes
-milvus: {uri: notes.db}
-"""
-
-
-class Folder:
-    """A working folder with a job in it."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.put("schema.py", SCHEMA)
-        self.put("job.yaml", JOB)
-        (root / "notes").mkdir()
-
-    def put(self, name: str, content: str | bytes) -> None:
-        """Writes a file; an old time, so that the listing trusts it."""
-        path = self.root / name
-        path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        os.utime(path, (1_000_000_000, 1_000_000_000 + len(content)))
-
-    def call(self, *words: str) -> tuple[int, str, str]:
-        """(exit code, stdout, stderr) of a command."""
-        done = CliRunner().invoke(app, list(words))
-        if done.exception is not None and not isinstance(done.exception, SystemExit):
-            raise done.exception
-        return done.exit_code, done.stdout, done.stderr
-
-    def run(self, *options: str) -> tuple[int, dict[str, Any], str]:
-        """(exit code, the JSON document, stderr) of `run`."""
-        code, out, err = self.call("run", "job.yaml", "--json", *options)
-        return code, json.loads(out), err
+from tests.workfolder import JOB, SCHEMA, Folder
 
 
 @pytest.fixture
@@ -92,8 +47,50 @@ def test_plan_apply_run_search_status(folder: Folder) -> None:
 
 
 def test_plugins(folder: Folder) -> None:
-    """Everything registered is listed."""
-    assert "files" in json.loads(folder.call("plugins", "--json")[1])["sources"]
+    """Everything registered is listed, and nothing of it is broken."""
+    found = json.loads(folder.call("plugins", "--json")[1])
+    assert "files" in found["sources"]
+    assert found["missing"] == {}
+
+
+def test_plugin_whose_package_is_missing(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plugin that does not import is listed, with the line that installs what it needs; the command itself succeeds."""
+    point = EntryPoint("tape", "no_such_package_here.tape:Tape", "connector.sources")
+    monkeypatch.setattr(registry, "points", lambda group: [point] if group == "sources" else [])
+    monkeypatch.setattr(registry, "names", lambda group: [one.name for one in registry.points(group)])
+    code, out, _ = folder.call("plugins")
+    assert code == 0
+    assert "sources: tape" in out
+    assert "missing: tape: the source `tape` needs the module `no_such_package_here`" in out
+    assert "pip install no_such_package_here" in out
+
+
+def test_version(folder: Folder) -> None:
+    """The version is that of the installed package."""
+    assert folder.call("--version") == (0, f"connector {version('connector')}\n", "")
+
+
+def test_milvus_of_the_environment(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job without `milvus:` takes MILVUS_URI and MILVUS_TOKEN; without them it says so."""
+    folder.put("job.yaml", JOB.replace("milvus: {uri: notes.db}\n", ""))
+    folder.put("notes/a.txt", "a")
+    code, _, err = folder.run()
+    assert (code, "where is Milvus?" in err, "MILVUS_URI" in err) == (2, True, True)
+    monkeypatch.setenv("MILVUS_URI", "environment.db")
+    monkeypatch.setenv("MILVUS_TOKEN", "")
+    assert folder.run()[0] == 0
+    assert (folder.root / "environment.db").exists()
+
+
+def test_wait_for_index(folder: Folder) -> None:
+    """With `wait_for_index` the report says, by field, how much of the collection is indexed."""
+    folder.put("job.yaml", JOB.replace("uri: notes.db", "uri: notes.db, wait_for_index: true"))
+    folder.put("notes/a.txt", "a")
+    code, report, _ = folder.run()
+    assert code == 0
+    assert set(report["index"]) == {"vector"}
+    done, _, total = report["index"]["vector"].partition("/")
+    assert done == total
 
 
 def test_missing_path(folder: Folder) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from connector.errors import ConfigError
 from connector.interfaces import DeviceSpec
-from connector.job import MAX_ALIASES, Job, SplitSettings, load_yaml
+from connector.job import Job, SplitSettings
+from connector.job_yaml import MAX_ALIASES, load_yaml
 
 FULL = """
 version: 1

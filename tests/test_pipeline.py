@@ -449,3 +449,28 @@ def test_any_history_converges(
             bench.run(documents, **mirror)
         expected = sorted(text for texts in state.values() for text in texts if len(text) <= 20)
         assert bench.texts == expected
+
+
+def test_only_these_documents_of_a_cursor_source(notes: Bench) -> None:
+    """A run over some documents reads a cursor source from its start, and leaves its position where it was."""
+    documents: list[Any] = [("a", "1", ["a"]), ("b", "1", DocumentError("denied")), ("c", "1", ["c"])]
+    notes.run(documents, mode="cursor")
+    mended = [("a", "1", ["a2"]), ("b", "1", ["b"]), ("c", "1", ["c2"])]
+    report = notes.run(mended, mode="cursor", options=Options(only=frozenset({"b"})))
+    assert (report.counts.listed, report.counts.written) == (1, 1)
+    assert notes.texts == ["a", "b", "c"]
+    assert notes.run([*mended, ("d", "1", ["d"])], mode="cursor").counts.listed == 1
+
+
+def test_a_cursor_source_is_never_swept(notes: Bench) -> None:
+    """It lists what is new, so what it does not list has not vanished, whatever `sync` says."""
+    notes.run([("a", "1", ["a"])], mode="cursor", sync="mirror")
+    report = notes.run([("a", "1", ["a"]), ("b", "1", ["b"])], mode="cursor", sync="mirror")
+    assert (report.counts.deleted, notes.texts) == (0, ["a", "b"])
+
+
+def test_only_these_documents_never_sweeps(notes: Bench) -> None:
+    """A run over some documents cannot know what vanished."""
+    notes.run([("a", "1", ["a"]), ("b", "1", ["b"])])
+    notes.run([("a", "1", ["a"])], sync="mirror", options=Options(only=frozenset({"a"})))
+    assert notes.texts == ["a", "b"]

@@ -13,7 +13,7 @@ import pytest
 
 from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
-from tests.test_cli import Folder
+from tests.workfolder import Folder
 
 
 @pytest.fixture

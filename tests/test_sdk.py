@@ -122,7 +122,8 @@ def test_encoder_alone() -> None:
     """An encoder is one line."""
     with connector.encoder("fake:fake", dim=4) as encoder:
         vectors = encoder.encode(["a", "b", "a"])
-    assert (vectors.shape, vectors.dtype) == ((3, 4), np.float32)
+    assert vectors.shape == (3, 4)
+    assert vectors.dtype == np.float32
     np.testing.assert_array_equal(vectors[0], vectors[2])
 
 

@@ -129,6 +129,15 @@ class TransformersEncoder:
             raise ConfigError(f"unknown role `{role}`", hint=nearest(role, get_args(Role)))
         return TextPreparer(self._path, self._max_tokens, self._prompts[role], self._about.lowercase)
 
+    def pull(self) -> None:
+        """Downloads what `open` needs, if it is a hub model.
+
+        Raises:
+            ConfigError: The Hub cannot be reached, or the model has no weights.
+        """
+        folder = with_weights(self._located) / self._about.folder.relative_to(self._located.folder)
+        check_weights(folder, self._located.name)
+
     @contextlib.contextmanager
     def open(self, device: DeviceSpec) -> Iterator[Model]:
         """Imports torch and loads the weights; leaving the context frees them.

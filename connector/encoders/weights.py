@@ -6,16 +6,15 @@ JSON file under the user's cache folder. A lost or broken cache costs a second r
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from connector.encoders.memory import recall, remember
 from connector.errors import ConfigError
 
+_CACHE = "weights.json"
 _SAFE = "model.safetensors"
 _PICKLED = "pytorch_model.bin"
 
@@ -100,37 +99,13 @@ def weights_hash(files: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def cache_folder() -> Path:
-    """Where this program keeps what it can work out again: $CONNECTOR_CACHE, or the user's own cache folder."""
-    own = os.environ.get("CONNECTOR_CACHE")
-    return Path(own) if own else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "connector"
-
-
 def _remembered(file: Path) -> str:
     path = file.resolve()
     stat = path.stat()
     state = [stat.st_size, stat.st_mtime_ns]
-    cache = _load_cache()
-    entry = cache.get(str(path))
+    entry = recall(_CACHE).get(str(path))
     if isinstance(entry, list) and entry[:2] == state and isinstance(entry[-1], str):
         return entry[-1]
     digest = file_hash(path)
-    _save_cache({**_load_cache(), str(path): [*state, digest]})
+    remember(_CACHE, str(path), [*state, digest])
     return digest
-
-
-def _load_cache() -> dict[str, Any]:
-    try:
-        cache = json.loads((cache_folder() / "weights.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return cache if isinstance(cache, dict) else {}
-
-
-def _save_cache(cache: dict[str, Any]) -> None:
-    """Replaces the file in one step; a cache folder that cannot be written is no error."""
-    with contextlib.suppress(OSError):
-        cache_folder().mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile("w", dir=cache_folder(), delete=False) as file:
-            json.dump(cache, file)
-        Path(file.name).replace(cache_folder() / "weights.json")

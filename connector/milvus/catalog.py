@@ -110,7 +110,7 @@ class Catalog:
         """Deletes a physical collection, its data, and any alias that points to it."""
 
         def make(timeout: float) -> None:
-            for alias in self._client.list_aliases(collection, timeout=timeout).get("aliases", ()):
+            for alias in self._aliases(collection, timeout):
                 self._client.drop_alias(alias, timeout=timeout)
             self._client.drop_collection(collection, timeout=timeout)
 
@@ -139,15 +139,20 @@ class Catalog:
         if self.connection.server.lite:
             return True  # it forgets at every closing of the file, so reads load it when they need it
         state = self._call(f"load state of {name}", self._client.get_load_state, name)
-        return getattr(state.get("state"), "name", "") == "Loaded"
+        return getattr(state.get("state"), "name", "") in {"Loaded", "Loading"}  # after a restart it says Loading for a minute
 
     def _alias(self, name: str, existing: Sequence[str]) -> str | None:
         try:
-            found = self._call(f"describe alias {name}", self._client.describe_alias, name)
+            found = self._call(f"describe alias {name}", self._client.describe_collection, name)  # describe_alias ignores the database
         except PlanNeeded:
             return None
         target = str(found.get("collection_name") or "")
         return target if target in existing else None  # old servers keep the alias of a dropped collection
+
+    def _aliases(self, collection: str, timeout: float) -> Sequence[str]:
+        database = self.connection.settings.database  # Milvus 2.3 reads it from the request only, where others look at the headers, too
+        found: Sequence[str] = self._client.list_aliases(collection, timeout=timeout, db_name=database)["aliases"]
+        return found
 
     def _properties(self, collection: str) -> dict[str, str]:
         description = self._call(f"describe {collection}", self._client.describe_collection, collection)
@@ -203,9 +208,8 @@ class Catalog:
 
     def _point(self, alias: str, collection: str) -> None:
         def make(timeout: float) -> None:
-            if alias in self._client.list_aliases(collection, timeout=timeout).get("aliases", ()):
-                return
-            self._client.create_alias(collection, alias, timeout=timeout)
+            if alias not in self._aliases(collection, timeout):
+                self._client.create_alias(collection, alias, timeout=timeout)
 
         try:
             self._ddl(f"create alias {alias}", make)

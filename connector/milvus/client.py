@@ -22,10 +22,12 @@ from connector.milvus.settings import MilvusSettings
 from connector.milvus.translate import translate
 from connector.retry import RetryPolicy, retry
 
+log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _LITE_LOCKS: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
 _LITE_USERS: defaultdict[str, int] = defaultdict(int)
+_WARNED: set[str] = set()
 _VERSION = re.compile(r"(\d+)\.(\d+)\.(\d+)")
 
 
@@ -122,6 +124,7 @@ def connect(settings: MilvusSettings) -> Connection:
         Locked: Another process has the Lite file open.
     """
     _quiet()
+    _warn(settings)
     what = f"Milvus at {settings.uri}"
     client, version = retry(lambda: _dial(settings, what), settings.first_contact, what)
     connection = Connection(settings, client, parse_version(version))
@@ -136,6 +139,12 @@ def parse_version(text: str) -> Server:
     version = (int(match[1]), int(match[2]), int(match[3])) if match else (0, 0, 0)
     lite = text.startswith("milvus_lite")
     return Server("lite" if lite else "server", version, f"{'Milvus Lite' if lite else 'Milvus'} {'.'.join(map(str, version))}")
+
+
+def _warn(settings: MilvusSettings) -> None:
+    if settings.exposed and settings.uri not in _WARNED:
+        _WARNED.add(settings.uri)
+        log.warning("%s: credentials travel unencrypted to another machine; use https://, or set `secure`", settings.uri)
 
 
 def _quiet() -> None:

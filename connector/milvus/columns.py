@@ -128,6 +128,7 @@ def _scalars(data: Any, field: FieldSpec, values: list[Any]) -> None:
     if None in values:
         raise ValueError("None, but the field is not nullable")
     if field.type == "ARRAY":
+        data.scalars.array_data.SetInParent()
         slot = _SLOTS[field.element or "VARCHAR"]
         for value in values:
             getattr(data.scalars.array_data.data.add(), slot).data.extend(value)

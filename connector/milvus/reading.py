@@ -1,12 +1,14 @@
 """Reads of one collection that always see what was written, and that wait for a collection which is still being loaded.
 
 Every read asks for Strong consistency; an iterator ignores that level and may see nothing, so a Strong query goes before it as a
-barrier. Milvus Lite never pages: paging by key loses rows there and its iterator takes 242 s for what one query gives in 3.
+barrier, and is the answer itself if all rows fit into it. Milvus Lite never pages: paging by key loses rows there and its iterator
+takes 242 s for what one query gives in 3.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,6 +23,7 @@ from connector.schema.spec import LINEAGE, CollectionSpec, VectorFieldSpec
 T = TypeVar("T")
 
 _ONCE = RetryPolicy(deadline=0.0)
+_LONGEST_WAIT = 2.0
 _PAGE_ROWS = 10_000
 _PAGE_BYTES = 8 << 20
 _SCALAR_BYTES = 512
@@ -54,8 +57,11 @@ class Reader:
         if self.connection.server.lite:
             yield from self.query(condition, fields)
             return
-        self.query(condition, fields[:1], limit=1)
         size = max(1, min(_PAGE_ROWS, _PAGE_BYTES // (_SCALAR_BYTES + sum(self._row_bytes.get(name, 0) for name in fields))))
+        first = self.query(condition, fields, limit=size)
+        if len(first) < size:  # that was all; an iterator would take a request for each segment, however small
+            yield from first
+            return
         pages = self.loaded("scan", self.connection.client.query_iterator, **self._asking(condition, fields), batch_size=size)
         try:
             while page := self.loaded("scan", lambda timeout: pages.next()):  # noqa: ARG005 - the iterator keeps its own timeout
@@ -75,7 +81,8 @@ class Reader:
         try:
             return self.connection.call(what, function, *args, **options)
         except NotLoaded:
-            self.connection.call(f"load {self.collection}", self.connection.client.load_collection, self.collection)
+            load = self.connection.client.load_collection  # not waited for: a restarted server reports no progress for a minute
+            self.connection.call(f"load {self.collection}", load, self.collection, _async=True)
 
         def again() -> T:
             try:
@@ -83,7 +90,7 @@ class Reader:
             except NotLoaded as error:
                 raise Transient(error.message, hint="the collection is still loading") from error
 
-        return retry(again, self.connection.settings.policy, what)
+        return retry(again, replace(self.connection.settings.policy, longest=_LONGEST_WAIT), what)
 
     def _asking(self, condition: str, fields: Sequence[str]) -> dict[str, Any]:
         return {"collection_name": self.collection, "filter": condition, "output_fields": list(fields)}

@@ -6,6 +6,7 @@ not import pymilvus, so a job file can be checked in milliseconds.
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -31,6 +32,7 @@ class MilvusSettings(BaseModel):
         client_pem_path: Our certificate, for mutual TLS.
         client_key_path: Its private key.
         server_name: Name in the server's certificate, where it differs from the host.
+        wait_for_index: Whether a run ends only when the indexes hold all its rows, within `retry_deadline`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
@@ -48,6 +50,13 @@ class MilvusSettings(BaseModel):
     client_pem_path: str | None = None
     client_key_path: str | None = None
     server_name: str | None = None
+    wait_for_index: bool = False
+
+    @field_validator("token", mode="before")
+    @classmethod
+    def _no_token(cls, token: object) -> object:
+        """Nothing in its place, as an unset environment variable leaves it, means none."""
+        return None if token == "" else token
 
     @field_validator("uri")
     @classmethod
@@ -86,6 +95,17 @@ class MilvusSettings(BaseModel):
     def path(self) -> str:
         """Absolute path of the Lite file."""
         return str(Path(self.uri).absolute())
+
+    @property
+    def exposed(self) -> bool:
+        """Whether credentials would travel unencrypted to another machine."""
+        if self.lite or self.uri.startswith(("unix:", "https:")) or self.secure or (self.token is None and self.password is None):
+            return False
+        host = urlsplit(self.uri).hostname or ""
+        try:
+            return not ip_address(host).is_loopback
+        except ValueError:
+            return host != "localhost" and not host.endswith(".localhost")
 
     @property
     def policy(self) -> RetryPolicy:

@@ -19,6 +19,7 @@ from connector.errors import (
     BadRows,
     ConfigError,
     ConnectorError,
+    Interrupted,
     Locked,
     NotLoaded,
     PlanNeeded,
@@ -62,7 +63,12 @@ _UNAVAILABLE: tuple[_Row, ...] = tuple(
         ("CERTIFICATE_VERIFY_FAILED", ConfigError, "the server's certificate is not trusted", "set `server_pem_path` to it"),
         ("(Tls|Ssl) handshake failed", ConfigError, "the TLS handshake failed", "check `server_name` and the certificates"),
         ("Failed parsing HTTP/2|http1.x server", ConfigError, "this is an HTTP port, not grpc", "use the grpc port, 19530, not 9091"),
-        ("Socket closed|onnection reset", Transient, "the server closed the connection", "is it still starting? If it speaks TLS, write https://"),
+        (
+            "Socket closed|onnection reset",
+            Transient,
+            "the server closed the connection",
+            "is it still starting? If it speaks TLS, write https://",
+        ),
         ("(?i)resolv|resolution|name not found", Transient, "the host name is not known", "correct the host in `uri`"),
         ("refused", Transient, "not reachable: nobody listens on that host and port", _RUNNING),
         ("", Transient, "not reachable: {text}", _RUNNING),
@@ -120,15 +126,20 @@ class Signal:
 
 
 def signals(error: BaseException) -> Iterator[Signal]:
-    """What an exception and everything behind it tell, outermost first; ends even where a cause is its own cause."""
+    """What an exception and everything behind it tell, outermost first."""
+    return map(_signal, _behind(error))
+
+
+def _behind(error: BaseException, *, ours: bool = False) -> Iterator[BaseException]:
+    """An exception and everything behind it; ends even where a cause is its own cause. `ours`: our own errors too."""
     seen: set[int] = set()
     pending: list[BaseException | None] = [error]
     while pending:
         one = pending.pop(0)
-        if one is None or id(one) in seen or isinstance(one, ConnectorError):
+        if one is None or id(one) in seen or (isinstance(one, ConnectorError) and not ours):
             continue  # our own error in a context is an older story
         seen.add(id(one))
-        yield _signal(one)
+        yield one
         pending += [one.__cause__, one.__context__]
 
 
@@ -144,6 +155,9 @@ def translate(error: BaseException, what: str = "") -> ConnectorError:
     """
     if isinstance(error, ConnectorError):
         return error
+    for one in _behind(error, ours=True):
+        if isinstance(one, Interrupted):  # a signal came while pymilvus was at work, which takes it for an error of its own
+            return one
     chain = list(signals(error))
     found = _from_class(chain) or (_from_code(chain) if _precise(chain[0]) else None) or _from_rpc(chain) or _from_code(chain)
     kind, reason, hint = found or (SinkError, f"{chain[0].kind}: {chain[0].text}", "")

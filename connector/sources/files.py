@@ -17,12 +17,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from connector.below import read_below, shown
 from connector.errors import ConfigError
 from connector.record import Document, Gap, Payload, Position, Removed
 from connector.sources.globs import Patterns
 from connector.sources.media import media_type
-from connector.sources.reading import read_below
-from connector.sources.walk import File, Walk, shown
+from connector.sources.walk import File, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -88,6 +88,10 @@ class FilesSource:
         base, now = os.path.realpath(self.root), time.time_ns()
         for found in Walk(base, self._include, self._exclude, self.follow_symlinks, self.hidden):
             yield found if isinstance(found, Gap) else self._document(base, *found, now)
+
+    def uri_of(self, key: str) -> str | None:
+        """The `file:` URI of a document; None if its name holds what keys escape."""
+        return None if "\\" in key else Path(self.root, key).as_uri()
 
     def _document(self, base: str, file: File, status: os.stat_result | None, now: int) -> Document:
         size = None if status is None else status.st_size

@@ -1,4 +1,6 @@
-"""Names the media type of a file: by its name, else by its first bytes.
+"""Names the media type of a file: by its name, else by its first bytes; an image always by its bytes.
+
+Names of images lie (a site saves its JPEGs as `.png`), their first bytes do not.
 
 The same on every machine: the tables of the standard library's `mimetypes` are used without the files that a system may add to them.
 """
@@ -16,13 +18,23 @@ CORE_METADATA = "text/x-core-metadata"
 """PyPA core metadata: `*.dist-info/METADATA` and `PKG-INFO`. It has no registered type."""
 
 _OURS = {
+    ".bmp": "image/bmp",
     ".markdown": "text/markdown",
     ".md": "text/markdown",
     ".rst": "text/x-rst",
     ".text": "text/plain",
     ".txt": "text/plain",
+    ".webp": "image/webp",
     ".xhtml": "application/xhtml+xml",
 }
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"II*\0", "image/tiff"),
+    (b"MM\0*", "image/tiff"),
+)
 _TABLE = mimetypes.MimeTypes()
 _TYPES = {**_TABLE.types_map[0], **_TABLE.types_map[1], **dict.fromkeys(_TABLE.encodings_map, "application/octet-stream"), **_OURS}
 
@@ -32,7 +44,7 @@ def media_type(path: str, head: bytes) -> str:
 
     Args:
         path: Relative path with `/`; two components decide at most.
-        head: Its first bytes, used when the name says nothing.
+        head: Its first bytes, used when the name says nothing or says that it is an image.
 
     Returns:
         Such as "text/markdown"; "text/plain" for bytes that read as text, else "application/octet-stream".
@@ -41,7 +53,16 @@ def media_type(path: str, head: bytes) -> str:
     if name == "PKG-INFO" or (name == "METADATA" and folder.endswith(".dist-info")):
         return CORE_METADATA
     known = _TYPES.get(posixpath.splitext(name)[1].lower())
+    if known is None or known.startswith("image/"):
+        known = _image_type(head) or known
     return known or ("text/plain" if _reads_as_text(head[:SNIFFED]) else "application/octet-stream")
+
+
+def _image_type(head: bytes) -> str | None:
+    """The type of an image by its signature. BMP has none: two letters are too few."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "image/webp"
+    return next((kind for signature, kind in _SIGNATURES if head.startswith(signature)), None)
 
 
 def _reads_as_text(head: bytes) -> bool:

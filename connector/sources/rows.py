@@ -8,10 +8,11 @@ says what is wrong when it is opened: a row that is not listed would look delete
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, NoReturn
 
 from connector.errors import ConfigError, DocumentError
-from connector.record import Document, Gap, Payload, Position, Removed
+from connector.record import Document, Gap, Payload, Position, Removed, Row
 
 
 class RowsSource:
@@ -57,23 +58,46 @@ class RowsSource:
 
     def _document(self, number: int, row: Any) -> Document:
         """The row as a document; one without a usable key gets its number as the key."""
-        problem = self._problem(number, row)
-        key = str(number) if problem or self._key is None else str(row[self._key])
-        return Document(key=key, open=_refuser(problem) if problem else _opener(row))
+        problem = self._problem(row)
+        if problem:
+            place = str(number) if self._key is None else f"{self._name}:{number}"
+            reason = f"{self._name}, row {number}: {problem}"
+            return Document(place, partial(refuse, reason), unnamed=self._key is not None)
+        return Document(str(number) if self._key is None else str(row[self._key]), _opener(row))
 
-    def _problem(self, number: int, row: Any) -> str:
+    def _problem(self, row: Any) -> str:
         """What is wrong with a row, or ""."""
-        where = f"{self._name}, row {number}"
         if not isinstance(row, dict):
-            return f"{where}: wants a dict, found {type(row).__name__}"
+            return f"wants a dict, found {type(row).__name__}"
         if self._key is None:
             return ""
-        if self._key not in row:
-            return f"{where}: no column `{self._key}`, which is the key; found: {', '.join(map(str, row))}"
-        value = row[self._key]
-        if not isinstance(value, str | int) or isinstance(value, bool) or value == "":
-            return f"{where}: the key `{self._key}` wants text or a whole number, found {value!r}"
-        return "" if _encodable(str(value)) else f"{where}: the key `{self._key}` is not valid text: {value!r}"
+        key = key_of(row, self._key)
+        if key is None:
+            return no_key(row, self._key)
+        return "" if _encodable(key) else f"the key `{self._key}` is not valid text: {key!r}"
+
+
+def key_of(row: Row, column: str) -> str | None:
+    """The document key that a row's key column holds; None if that is no key."""
+    value = row.get(column)
+    fits = isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+    return str(value) if fits else None
+
+
+def no_key(row: Row, column: str) -> str:
+    """Why a row has no key."""
+    if column not in row:
+        return f"no column `{column}`, which is the key; found: {', '.join(map(str, row)) or 'nothing'}"
+    return f"the key `{column}` wants text or a whole number, found {row[column]!r:.100}"
+
+
+def refuse(reason: str) -> NoReturn:
+    """Opens a row that is wrong.
+
+    Raises:
+        DocumentError: Always.
+    """
+    raise DocumentError(reason, hint="correct the row in its source")
 
 
 def _encodable(key: str) -> bool:
@@ -87,10 +111,3 @@ def _encodable(key: str) -> bool:
 
 def _opener(row: dict[str, Any]) -> Callable[[], Payload]:
     return lambda: Payload(fields=dict(row))
-
-
-def _refuser(problem: str) -> Callable[[], Payload]:
-    def refuse() -> Payload:
-        raise DocumentError(problem, hint="correct the row in its source")
-
-    return refuse

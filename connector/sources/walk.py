@@ -13,6 +13,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from connector.below import shown
 from connector.record import Gap
 
 if TYPE_CHECKING:
@@ -152,11 +153,6 @@ class Walk:
 def gap(path: str, error: OSError) -> Gap:
     """A gap at a path, with the reason in words."""
     return Gap(shown(path) or ".", os.strerror(error.errno) if error.errno else str(error))
-
-
-def shown(path: str) -> str:
-    r"""A path as valid UTF-8, different for different paths: backslashes doubled, bytes that are not UTF-8 as `\xNN`."""
-    return os.fsencode(path).replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
 
 
 def _join(folder: str, name: str) -> str:

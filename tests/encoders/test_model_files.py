@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from connector.encoders import weights
+from connector.encoders import memory, weights
 from connector.encoders.transformers import TransformersEncoder
 from connector.errors import ConfigError
 from connector.interfaces import DeviceSpec, Head
@@ -183,7 +183,7 @@ def test_weights_are_hashed_once(build: Build, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(weights, "file_hash", hashed)
     assert weights.weights_hash(files) == first
     assert not read
-    (weights.cache_folder() / "weights.json").write_text("[broken")
+    (memory.cache_folder() / "weights.json").write_text("[broken")
     assert weights.weights_hash(files) != first
     assert read == [files[0].resolve()]
 

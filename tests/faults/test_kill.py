@@ -2,56 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import random
 import signal
-import sqlite3
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from connector import faults
-from tests.faults.workshop import Workshop
+from tests.faults.workshop import Workshop, change, history, wait_until, writing
 
 FIRST_RUN = [point for point in faults.POINTS if point != "sweep.deleted"]
 LATER_RUN = [point for point in faults.POINTS if not point.startswith("apply.")]
 RANDOM_KILLS = int(os.environ.get("CONNECTOR_RANDOM_KILLS", "3"))
-
-
-def history(shop: Workshop) -> None:
-    """A first state of the folder, with documents of no, one and many lines."""
-    for number in range(12):
-        shop.write(f"note{number}", number % 5)
-    shop.write("long", 60)
-
-
-def change(shop: Workshop) -> None:
-    """A second state: a shrunk, a changed, a new and a deleted document."""
-    shop.write("long", 2)
-    shop.write("note3", ["changed"])
-    shop.write("new", 7)
-    shop.remove("note4")
-
-
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
-    """Waits, and fails when it does not come true."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
-def writing(shop: Workshop) -> bool:
-    """Whether a window is between its intent and its completion."""
-    path = shop.folder / "state.db"
-    if not path.exists():
-        return False
-    with contextlib.closing(sqlite3.connect(path)) as db, contextlib.suppress(sqlite3.OperationalError):
-        return bool(db.execute("SELECT count(*) FROM document WHERE status = 'writing'").fetchone()[0])
-    return False
 
 
 @pytest.mark.parametrize("point", FIRST_RUN)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import sqlite3
 import subprocess
 import sys
-from dataclasses import dataclass
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +39,7 @@ version: 1
 job: notes
 source: {{kind: files, root: notes, include: "*.txt"}}
 into: notes_schema.py:Notes
-milvus: {{uri: "{uri}"}}
+milvus: {milvus}
 transform: notes_lines:lines
 split: {{by: none}}
 sync: mirror
@@ -60,17 +64,28 @@ class Workshop:
         folder: Where everything lies.
         uri: Of Milvus.
         workers: Of the job.
+        milvus: The other keys of its `milvus:` block.
+        delay: Seconds that the encoder takes for a line.
     """
 
     folder: Path
     uri: str = "notes.db"
     workers: int = 2
+    milvus: dict[str, Any] = field(default_factory=dict)
+    delay: float = 0.0
 
     def __post_init__(self) -> None:
         (self.folder / "notes").mkdir()
-        (self.folder / "notes_schema.py").write_text(SCHEMA)
+        slow = f'encoder="fake:fake", delay={self.delay}'
+        (self.folder / "notes_schema.py").write_text(SCHEMA.replace('encoder="fake:fake"', slow) if self.delay else SCHEMA)
         (self.folder / "notes_lines.py").write_text(LINES)
-        (self.folder / "job.yaml").write_text(JOB.format(uri=self.uri, workers=self.workers))
+        self.configure()
+
+    def configure(self, **milvus: Any) -> None:
+        """Writes the job, with these keys of its `milvus:` block changed."""
+        self.milvus |= milvus
+        block = json.dumps({"uri": self.uri, **self.milvus})
+        (self.folder / "job.yaml").write_text(JOB.format(milvus=block, workers=self.workers))
 
     def write(self, name: str, lines: int | list[str]) -> None:
         """A note with so many lines, or with these; an old modification time, so that the listing trusts it."""
@@ -110,7 +125,8 @@ class Workshop:
         """The oracle: how many rows are missing, doubled, stale or foreign; all must be 0."""
         os.environ["PWD"] = str(self.folder)
         uri = self.uri if "://" in self.uri else str(self.folder / self.uri)
-        with connect(MilvusSettings(uri=uri)) as connection:
+        reach = {name: value for name, value in self.milvus.items() if name in {"token", "database"}}
+        with connect(MilvusSettings(uri=uri, **reach)) as connection:
             sink = MilvusSink(connection, "notes__g1", load_collection(str(self.folder / "notes_schema.py") + ":Notes"))
             rows = list(sink.scan(None, ["id", "path", "ordinal", "text", "vector"]))
             counted = sink.count()
@@ -142,3 +158,45 @@ class Workshop:
 
 TABLE: list[tuple[str, dict[str, int]]] = []
 NOTHING_WRONG = {"missing": 0, "doubled": 0, "stale": 0, "foreign": 0}
+
+
+def history(shop: Workshop) -> None:
+    """A first state of the folder, with documents of no, one and many lines."""
+    for number in range(12):
+        shop.write(f"note{number}", number % 5)
+    shop.write("long", 60)
+
+
+def change(shop: Workshop) -> None:
+    """A second state: a shrunk, a changed, a new and a deleted document."""
+    shop.write("long", 2)
+    shop.write("note3", ["changed"])
+    shop.write("new", 7)
+    shop.remove("note4")
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> None:
+    """Waits, and fails when it does not come true."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def writing(shop: Workshop) -> bool:
+    """Whether a window is between its intent and its completion."""
+    return _documents(shop, "writing") > 0
+
+
+def committed(shop: Workshop) -> int:
+    """How many documents are done, as the ledger says."""
+    return _documents(shop, "done")
+
+
+def _documents(shop: Workshop, status: str) -> int:
+    path = shop.folder / "state.db"
+    if not path.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(path)) as db, contextlib.suppress(sqlite3.OperationalError):
+        return int(db.execute("SELECT count(*) FROM document WHERE status = ?", (status,)).fetchone()[0])
+    return 0

@@ -15,6 +15,7 @@ from connector.milvus.columns import check_vectors, take, upsert_request
 from connector.milvus.describe import schema_of
 from connector.record import Row
 from connector.schema import Collection, CollectionSpec, Field, Geometry, Int16, Int32, Timestamp, Vector, VectorField, spec_of
+from tests.milvus.tiers import LITE_ONLY
 
 Make = dict[str, Callable[..., Any]]
 
@@ -54,6 +55,7 @@ def by_pymilvus(spec: CollectionSpec, rows: list[Row]) -> dict[str, Any]:
     return fields(Prepare.row_upsert_param("c", rows, "", description, [], enable_dynamic=spec.dynamic))
 
 
+@LITE_ONLY
 def test_every_kind_of_field_is_packed_as_pymilvus_packs_it(spec: CollectionSpec, make: Make) -> None:
     """Rule: the quick way changes nothing: the same bytes for scalars, arrays, nulls, defaults, dense and sparse vectors."""
     rows = [make["row"](i, data={"a": i}, note=None if i else "x", count=i or None, sizes=None if i == 1 else [i]) for i in range(4)]
@@ -98,6 +100,7 @@ def test_a_value_that_does_not_fit_is_a_bad_row_that_names_its_field(spec: Colle
         upsert_request("c", spec, rows, make["vectors"](2))
 
 
+@LITE_ONLY
 def test_vectors_of_the_wrong_shape_are_never_sent(spec: CollectionSpec, make: Make) -> None:
     """Rule: a batch with a wrong dimension is stored shifted, or kills an old server, so it is refused here."""
     good = make["vectors"](2)
@@ -118,6 +121,7 @@ def test_whole_numbers_are_not_made_from_fractions() -> None:
         check_vectors(only, {"tiny": np.ones((1, 8), dtype=np.float32)}, 1)
 
 
+@LITE_ONLY
 def test_rows_whose_vectors_hold_no_numbers_are_named(spec: CollectionSpec, make: Make) -> None:
     """Rule: Milvus Lite stores NaN and a server refuses the whole request, so such rows are found here, one by one."""
     vectors = make["vectors"](6)
@@ -128,6 +132,7 @@ def test_rows_whose_vectors_hold_no_numbers_are_named(spec: CollectionSpec, make
     assert sorted(check_vectors(spec, vectors, 6)) == [1, 3, 4, 5]
 
 
+@LITE_ONLY
 def test_take_keeps_every_field_in_step(spec: CollectionSpec, make: Make) -> None:
     """Rule: row i keeps the vectors of row i when some rows are left out."""
     vectors = make["vectors"](4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from connector.milvus.client import connect
 from connector.milvus.literals import equals, in_filter, literal, quote
 from connector.milvus.settings import MilvusSettings
+from connector.milvus.sink import MilvusSink
 
 HOSTILE = ("'", '"', "\\", '\\"', "\n", "\r", "\t", "\0", "%", "{x}", "[1]", "😀", "\u2028", "\x85", "a' or id != '", '"] or id', "\\n")
 
@@ -52,6 +53,16 @@ def test_many_hostile_keys_stand_in_one_filter(client: Any) -> None:
     client.upsert("keys", [{"id": key, "v": [1.0, 0.0]} for key in HOSTILE])
     assert {row["id"] for row in client.query("keys", filter=in_filter("id", HOSTILE), output_fields=["id"])} == set(HOSTILE)
     client.delete("keys", filter=in_filter("id", HOSTILE))
+
+
+def test_hostile_keys_find_themselves_on_both(sink: MilvusSink, make: dict[str, Callable[..., Any]]) -> None:
+    """Rule: what Milvus Lite reads back exactly, a server does, too: each key alone and all at once, read and deleted."""
+    sink.write(make["window"]([make["row"](number, sku=key) for number, key in enumerate(HOSTILE)]))
+    assert set(sink.read(HOSTILE, ["price"])) == set(HOSTILE)
+    for number, key in enumerate(HOSTILE):
+        assert sink.read([key], ["price"]) == {key: {"price": number / 2}}
+        sink.delete([key])
+        assert sink.count() == len(HOSTILE) - number - 1
 
 
 def test_numbers_are_not_quoted() -> None:

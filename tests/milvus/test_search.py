@@ -11,6 +11,7 @@ from connector.errors import ConfigError
 from connector.milvus.client import Connection
 from connector.milvus.search import search
 from connector.milvus.sink import MilvusSink
+from tests.milvus.tiers import LITE_ONLY
 
 Make = dict[str, Callable[..., Any]]
 
@@ -34,10 +35,18 @@ def test_a_vector_finds_itself_first(connection: Connection, filled: MilvusSink,
     assert (hits[1][0].fields["vector"] == vectors[1]).all()
 
 
+@LITE_ONLY
 def test_sparse_vectors_and_filters(connection: Connection, filled: MilvusSink, make: Make) -> None:
     """Rule: a sparse field is searched with dicts, and a filter narrows the hits."""
     hits = search(connection, "things__g1", filled.spec, [{7000: 1.0}], field="words", limit=2, filter='title != "title 19"')
     assert [hit.id for hit in hits[0]] == ["s18", "s17"]
+
+
+def test_filters(connection: Connection, filled: MilvusSink, make: Make) -> None:
+    """Rule: a filter narrows the hits."""
+    asked = make["vectors"](2)["vector"][1:]
+    hits = search(connection, "things__g1", filled.spec, asked, field="vector", limit=1, filter='title != "title 1"')
+    assert hits[0][0].id != "s1"
 
 
 def test_what_cannot_be_searched_is_the_callers_mistake(connection: Connection, filled: MilvusSink) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from connector.errors import Transient
+from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
 
 
@@ -63,3 +66,43 @@ def test_reading_settings_and_plans_does_not_import_pymilvus() -> None:
     code = f"import sys, {modules}; print('pymilvus' in sys.modules, 'grpc' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "False"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "exposed"),
+    [
+        ("http://milvus.example.org:19530", True),
+        ("tcp://10.0.0.5:19530", True),
+        ("http://[2001:db8::1]:19530", True),
+        ("http://localhost:19530", False),
+        ("http://milvus.localhost:19530", False),
+        ("http://127.0.0.2:19530", False),
+        ("http://[::1]:19530", False),
+        ("https://milvus.example.org", False),
+        ("unix:/run/milvus.sock", False),
+    ],
+)
+def test_credentials_over_plain_http(uri: str, exposed: bool) -> None:  # noqa: FBT001 - a column of the table above
+    """Rule: credentials that leave the machine unencrypted are known as such; without credentials there is nothing to expose."""
+    assert MilvusSettings.model_validate({"uri": uri, "token": "Geheim1"}).exposed is exposed
+    assert MilvusSettings.model_validate({"uri": uri, "user": "u", "password": "Geheim1"}).exposed is exposed
+    assert not MilvusSettings(uri=uri).exposed
+    assert not MilvusSettings.model_validate({"uri": uri, "token": "Geheim1", "secure": True}).exposed
+
+
+def test_an_empty_token_is_none() -> None:
+    """Rule: `${env:MILVUS_TOKEN:-}` with nothing set means no token, with Milvus Lite too."""
+    assert MilvusSettings.model_validate({"uri": "x.db", "token": ""}).token is None
+
+
+def test_exposed_credentials_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    """Rule: the warning names the address, not the secret, and comes once however often a job connects."""
+    settings = MilvusSettings.model_validate({"uri": "http://192.0.2.1:1", "token": "Geheim1", "retry_deadline": 0, "timeout": 0.1})
+    with caplog.at_level(logging.WARNING):
+        for _ in range(2):
+            with pytest.raises(Transient):
+                connect(settings)
+    said = [record.getMessage() for record in caplog.records if "unencrypted" in record.getMessage()]
+    assert len(said) == 1
+    assert "192.0.2.1" in said[0]
+    assert "Geheim1" not in caplog.text

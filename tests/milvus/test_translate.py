@@ -156,3 +156,12 @@ def test_no_secret_passes() -> None:
     assert len(sanitise(text)) == 300
     assert "\n" not in sanitise(text)
     assert "Geheim1" not in str(translate(milvus(2, text, context=Rpc(S.UNAVAILABLE, text))))
+
+
+def test_a_signal_inside_pymilvus_is_a_signal() -> None:
+    """Rule: a signal that comes while pymilvus is at work ends the run as a signal, though pymilvus wraps it as an error of its own."""
+    stopped = errors.Interrupted(15)
+    assert translate(milvus(1, "Unexpected error", context=stopped), "count") is stopped
+    direct = foreign.MilvusException(1, "Unexpected error")
+    direct.__cause__ = stopped
+    assert translate(direct) is stopped

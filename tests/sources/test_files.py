@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from connector import below
 from connector.errors import ConfigError, DocumentError
 from connector.record import Document, Gap, Payload
-from connector.sources import reading
 from connector.sources.files import FilesSource
 from connector.sources.media import media_type
 from connector.testing.sources import check_source
@@ -282,7 +282,7 @@ def test_forbidden_file_is_rejected_for_now(tmp_path: Path, monkeypatch: pytest.
 
 def changing(monkeypatch: pytest.MonkeyPatch, path: Path, times: int) -> list[int]:
     """Lets the file grow after each of the first `times` reads; returns a list with one entry a read."""
-    real, reads = reading._read_bytes, []
+    real, reads = below._read_bytes, []
 
     def read(descriptor: int, limit: int) -> bytes:
         data = real(descriptor, limit)
@@ -292,7 +292,7 @@ def changing(monkeypatch: pytest.MonkeyPatch, path: Path, times: int) -> list[in
                 file.write("more")
         return data
 
-    monkeypatch.setattr(reading, "_read_bytes", read)
+    monkeypatch.setattr(below, "_read_bytes", read)
     return reads
 
 
@@ -364,7 +364,7 @@ def test_very_deep_tree(tmp_path: Path) -> None:
         ("README", b"x" + "é".encode() * 8192, "text/plain"),
         ("README", "words".encode("utf-16"), "text/plain"),
         ("data", b"a\0b", "application/octet-stream"),
-        ("data", b"\xff\xd8\xff", "application/octet-stream"),
+        ("data", b"\xff\xd8\x00", "application/octet-stream"),
         ("data:text/html,x", b"words", "text/plain"),
     ],
 )

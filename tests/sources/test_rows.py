@@ -75,9 +75,9 @@ def test_rows_are_read_one_at_a_time() -> None:
     ],
 )
 def test_wrong_row_is_listed_and_rejected(row: Any, reason: str) -> None:
-    """A wrong row is listed under its number and says what is wrong when it is opened; the others are not touched by it."""
+    """A wrong row is listed under its place, which no key looks like, and says what is wrong when it is opened; others are untouched."""
     documents = listing([{"id": "a"}, row, {"id": "c"}], key="id")
-    assert [d.key for d in documents] == ["a", "2", "c"]
+    assert [(d.key, d.unnamed) for d in documents] == [("a", False), ("rows:2", True), ("c", False)]
     with pytest.raises(DocumentError) as caught:
         documents[1].open()
     assert reason in str(caught.value)

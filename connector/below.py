@@ -12,7 +12,6 @@ import os
 import stat
 
 from connector.errors import DocumentError
-from connector.sources.walk import shown
 
 ATTEMPTS = 3
 """How often a file that changes under the reader is read before it is given up for this run."""
@@ -28,22 +27,28 @@ _REASONS = {
 }
 
 
-def read_below(root: str, path: str) -> tuple[bytes, os.stat_result]:
+def read_below(root: str, path: str, *, limit: int | None = None) -> tuple[bytes, os.stat_result]:
     """The bytes of `root/path` and the state of the file that they belong to.
 
     Raises:
-        DocumentError: It is gone, forbidden, no regular file, or still changing after three reads; always with `retry`.
+        DocumentError: It is gone, forbidden, no regular file, over `limit` bytes, or still changing after three reads; always
+            with `retry`.
     """
     try:
         descriptor = _open_below(root, path)
     except OSError as error:
         raise _rejected(path, error) from error
     try:
-        return _read_stable(descriptor, path)
+        return _read_stable(descriptor, path, limit)
     except OSError as error:
         raise _rejected(path, error) from error
     finally:
         os.close(descriptor)
+
+
+def shown(path: str) -> str:
+    r"""A path as valid UTF-8, different for different paths: backslashes doubled, bytes that are not UTF-8 as `\xNN`."""
+    return os.fsencode(path).replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
 
 
 def _open_below(root: str, path: str) -> int:
@@ -60,12 +65,14 @@ def _open_below(root: str, path: str) -> int:
         os.close(here)
 
 
-def _read_stable(descriptor: int, path: str) -> tuple[bytes, os.stat_result]:
+def _read_stable(descriptor: int, path: str, limit: int | None) -> tuple[bytes, os.stat_result]:
     """Reads until the file's state is the same before and after."""
     for _ in range(ATTEMPTS):
         before = os.fstat(descriptor)
         if not stat.S_ISREG(before.st_mode):
             raise DocumentError(f"{shown(path)}: is not a regular file", retry=True)
+        if limit is not None and before.st_size > limit:
+            raise DocumentError(f"{shown(path)}: {before.st_size:,} bytes, over the limit of {limit:,}", retry=True)
         data = _read_bytes(descriptor, before.st_size + 1)
         after = os.fstat(descriptor)
         if _state(before) == _state(after) and len(data) == after.st_size:

@@ -1,0 +1,58 @@
+"""The command line: thin commands over the modules that do the work; results on stdout, everything else on stderr.
+
+Heavy modules are imported inside the commands, so that `--help` answers at once. Exit codes are those of the error tree (`errors.py`); 10
+means that `plan` has changes.
+
+    jobs.py     plan, apply, run, search, status        looking.py  check, plugins
+    rejects.py  rejects list, show, retry, export       setup.py    init, schema json, models pull
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sys
+from typing import Annotated
+
+import typer
+
+from connector.cli import jobs, looking, rejects, setup
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="connector",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Keeps Milvus vector collections in step with your data.",
+)
+for _command in (setup.init, looking.check, jobs.plan, jobs.apply, jobs.run, jobs.search, jobs.status, looking.plugins):
+    app.command()(_command)
+app.add_typer(rejects.app)
+app.add_typer(setup.schema)
+app.add_typer(setup.models)
+
+
+def main() -> None:
+    """Entry point of the `connector` command."""
+    with contextlib.suppress(BrokenPipeError):
+        app()
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it with the option's value
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"connector {version('connector')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _setup(
+    *,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, on stderr.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    del version  # its callback has ended the command
+    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)

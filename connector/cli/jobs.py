@@ -1,0 +1,149 @@
+"""The commands that make and fill a collection and look into it: plan, apply, run, search, status."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from connector.cli.output import AsJson, JobFile, errors, load_job, say, short, show
+
+if TYPE_CHECKING:
+    from connector.stations import Options
+
+HAS_CHANGES = 10
+"""Exit code of `plan` when there is anything to apply."""
+
+
+def plan(job: JobFile, *, as_json: AsJson = False) -> None:
+    """Show what `apply` would do; exit 10 if there is anything."""
+    from connector.assembly import plan as make
+    from connector.plan import render
+
+    with errors(as_json=as_json):
+        actions = make(load_job(job))
+        shown = [{"action": type(action).__name__, "description": action.describe()} for action in actions]
+        show({"changes": shown, "exit_code": HAS_CHANGES if actions else 0}, as_json=as_json, text=lambda _: render(actions))
+        if actions:
+            raise typer.Exit(HAS_CHANGES)
+
+
+def apply(job: JobFile, *, as_json: AsJson = False) -> None:
+    """Create the collection, its indexes and its alias, as far as they are missing."""
+    from connector.assembly import apply as do
+    from connector.plan import render
+
+    with errors(as_json=as_json):
+        actions = do(load_job(job))
+        shown = [{"action": type(action).__name__, "description": action.describe()} for action in actions]
+        show({"changes": shown, "exit_code": 0}, as_json=as_json, text=lambda _: render(actions))
+
+
+def run(
+    job: JobFile,
+    *,
+    limit: Annotated[int | None, typer.Option(min=1, help="List at most this many documents; sweeps nothing.")] = None,
+    select: Annotated[str | None, typer.Option(metavar="GLOB", help="Only documents whose key matches; sweeps nothing.")] = None,
+    full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Read and write every document again.")] = False,
+    allow_mass_delete: Annotated[bool, typer.Option("--allow-mass-delete", help="Lift the brake on deleting vanished documents.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List and compare only; change nothing anywhere.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Bring the collection in step with the source."""
+    from connector.stations import Options
+
+    options = Options(limit=limit, select=select, full_refresh=full_refresh, allow_mass_delete=allow_mass_delete)
+    if dry_run:
+        _compare(job, options, as_json=as_json)
+    else:
+        run_and_report(job, options, as_json=as_json)
+
+
+def run_and_report(job: JobFile, options: Options, *, as_json: bool) -> None:
+    """Runs a job under signals and a progress line, prints its report, and ends the command with its exit code."""
+    from connector.assembly import run_job
+    from connector.progress import progress
+    from connector.stopping import Stop
+
+    stop = Stop()
+    with errors(as_json=as_json), stop.on_signals():
+        parsed = load_job(job)
+        with progress(parsed.job) as tell:
+            report = run_job(parsed, options, stop, on_progress=tell)
+        show(report.model_dump(), as_json=as_json, text=lambda _: str(report))
+        if options.only is not None and report.counts.listed < len(options.only):
+            say(f"{len(options.only) - report.counts.listed} of {len(options.only)} documents are no longer listed by the source")
+        if report.message:
+            say(report.message)
+        raise typer.Exit(report.exit_code)
+
+
+def _compare(job: JobFile, options: Options, *, as_json: bool) -> None:
+    from connector.comparing import compare_job
+
+    with errors(as_json=as_json):
+        report = compare_job(load_job(job), options)
+        show(report.model_dump(), as_json=as_json, text=lambda _: str(report))
+        raise typer.Exit(report.exit_code)
+
+
+def search(
+    job: JobFile,
+    words: Annotated[str | None, typer.Argument(help="What to look for.", show_default=False)] = None,
+    *,
+    image: Annotated[Path | None, typer.Option(metavar="FILE", help="Look for rows whose picture looks like this one.")] = None,
+    like: Annotated[str | None, typer.Option(metavar="KEY", help="Look for rows like the one with this primary key.")] = None,
+    field: Annotated[str | None, typer.Option(help="The vector field, if there are several.")] = None,
+    where: Annotated[str, typer.Option("--filter", metavar="EXPR", help="Milvus filter expression.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="Most hits.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Find the rows nearest to some words or a picture, with the encoder that wrote the vectors."""
+    from connector.errors import ConfigError
+    from connector.searching import Image, Key, search_job
+
+    with errors(as_json=as_json):
+        kinds: list[tuple[type[str | Key | Image], Any]] = [(str, words), (Key, like), (Image, image)]
+        queries = [kind(value) for kind, value in kinds if value is not None]
+        if len(queries) != 1:
+            raise ConfigError("look for what?", hint='give words, --image FILE or --like KEY: connector search JOB "red shoe"')
+        hits = search_job(load_job(job), queries[0], field=field, limit=limit, where=where)
+        show([asdict(hit) for hit in hits], as_json=as_json, text=_hits)
+
+
+def status(job: JobFile, *, as_json: AsJson = False) -> None:
+    """Show the latest runs of a job."""
+    from connector.ledger_file import LedgerFile, running
+
+    with errors(as_json=as_json):
+        parsed = load_job(job)
+        runs: list[dict[str, Any]] = []
+        if parsed.state_path.exists():
+            with LedgerFile(parsed.state_path, lock=False) as ledger:
+                runs = ledger.runs()
+        for one in runs:
+            one["report"] = json.loads(one["report"]) if one["report"] else None
+        now = running(parsed.state_path) if parsed.state_path.parent.exists() else ""
+        show({"job": parsed.job, "runs": runs, "running": now, "exit_code": 0}, as_json=as_json, text=_runs)
+
+
+def _hits(hits: list[dict[str, Any]]) -> str:
+    return (
+        "\n".join(
+            f"{hit['distance']:.3f}  {hit['id']}\n" + "\n".join(f"    {k}: {short(v)}" for k, v in hit["fields"].items()) for hit in hits
+        )
+        or "nothing found"
+    )
+
+
+def _runs(document: dict[str, Any]) -> str:
+    from connector.report import RunReport
+
+    lines = [f"{document['job']}: {len(document['runs'])} runs" + (f", running: {document['running']}" if document["running"] else "")]
+    for one in document["runs"]:
+        report = RunReport(**one["report"]) if one["report"] else None
+        lines.append(f"{one['id']}  exit {one['exit_code']}  " + (str(report).splitlines()[0] if report else "did not end by itself"))
+    return "\n".join(lines)

@@ -1,0 +1,51 @@
+"""The commands that only look: `check` tries a job on a few documents, `plugins` says what is installed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import typer
+
+from connector.cli.output import AsJson, JobFile, errors, load_job, say, show
+from connector.errors import ConfigError
+
+
+def check(job: JobFile, *, as_json: AsJson = False) -> None:
+    """Try a job on its first ten documents; write nothing; exit 3 if one would be rejected."""
+    from connector.checking import check_job
+
+    with errors(as_json=as_json):
+        result = check_job(load_job(job))
+        show(result.model_dump(), as_json=as_json, text=lambda _: str(result))
+        if result.message:
+            say(result.message)
+        raise typer.Exit(result.exit_code)
+
+
+def plugins(*, as_json: AsJson = False) -> None:
+    """List sources, parsers, splitters and encoders, and what is missing of any."""
+    from connector import registry
+
+    with errors(as_json=as_json):
+        found = {group: {point.name: point.value for point in registry.points(group)} for group in registry.GROUPS}
+        missing = {group: broken for group in registry.GROUPS if (broken := _missing(group))}
+        show({**found, "missing": missing, "exit_code": 0}, as_json=as_json, text=_plugins)
+
+
+def _missing(group: str) -> dict[str, str]:
+    """Name to what is wrong, of the plugins that do not import."""
+    from connector import registry
+
+    found = {}
+    for name in registry.names(group):
+        try:
+            registry.load(group, name)
+        except ConfigError as error:
+            found[name] = str(error)
+    return found
+
+
+def _plugins(document: dict[str, Any]) -> str:
+    missing = document["missing"]
+    lines = [f"{group}: {', '.join(document[group])}" for group in document if isinstance(document[group], dict) and group != "missing"]
+    return "\n".join([*lines, *(f"missing: {name}: {why}" for group in missing for name, why in missing[group].items())])

@@ -1,0 +1,71 @@
+"""What every command shares: its arguments, and how results and errors leave it.
+
+Results go to stdout, as text or as one JSON document; everything else goes to stderr. An error becomes a message and the exit code of
+its type (`errors.py`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from connector.errors import ConnectorError
+
+if TYPE_CHECKING:
+    from connector.job import Job
+
+SHOWN = 160
+"""Characters of a field in a listing."""
+
+JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job file.", show_default=False)]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+
+
+def load_job(path: Path) -> Job:
+    """The job in a file; `connector.job` is imported here, so that `--help` does not wait for it."""
+    from connector.job import Job
+
+    return Job.from_yaml(path)
+
+
+@contextlib.contextmanager
+def errors(*, as_json: bool) -> Iterator[None]:
+    """Turns errors into a message on stderr (with --json a document on stdout) and an exit code."""
+    try:
+        yield
+    except ConnectorError as error:
+        from connector.assembly import exit_code
+
+        code = exit_code(error)
+        report = getattr(error, "report", None)
+        if as_json:
+            document = report.model_dump() if report is not None else {"exit_code": code}
+            typer.echo(json.dumps({**document, "error": type(error).__name__, "message": error.message, "hint": error.hint}, default=str))
+        elif report is not None:
+            say(str(report))
+        say(f"{type(error).__name__}: {error}")
+        raise typer.Exit(code) from None
+    except KeyboardInterrupt:
+        say("stopped; run the same command again to go on")
+        raise typer.Exit(130) from None
+
+
+def say(text: str) -> None:
+    """Writes a line to stderr."""
+    typer.echo(text, err=True)
+
+
+def show(document: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
+    """Writes the result to stdout: the document as JSON, or what `text` makes of it."""
+    typer.echo(json.dumps(document, default=str, ensure_ascii=False) if as_json else text(document))
+
+
+def short(value: Any) -> str:
+    """A value in one line of at most `SHOWN` characters."""
+    text = " ".join(str(value).split())
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."

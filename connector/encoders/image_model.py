@@ -1,0 +1,122 @@
+"""Runs a loaded image network: pixels in, one float32 vector a head and picture out.
+
+Pictures come as eight-bit numbers, channels last, which is the order that convolutions like best; they are normalised in float32 on
+the device and go through in the chosen precision. On a CPU a micro-batch goes through in small parts that stay in the processor's cache,
+side by side: a large batch is slower there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from connector.encoders.folding import folded, lowered
+from connector.encoders.lanes import Lanes
+from connector.encoders.resizing import Preprocessing
+from connector.encoders.timm_config import Network
+from connector.encoders.timm_library import build
+from connector.encoders.torch_device import dtype_of, is_out_of_memory, resolve_device, resolve_precision
+from connector.errors import EncodeError, OutOfMemory
+from connector.interfaces import DeviceSpec, Head, Output, Prepared
+
+CPU_PART = 8 * 224 * 224
+"""Pixels that go through a network at once on a CPU."""
+
+CUDA_PART = 128 * 224 * 224
+"""Pixels that go through it at once on a GPU, which wants many."""
+
+PARTS_A_LANE = 4
+"""How many parts a micro-batch has for every lane: lanes that finish early take another, and a stop signal waits for no more."""
+
+
+def load(network: Network, weights: Path, name: str, spec: DeviceSpec, how: Preprocessing) -> ImageModel:
+    """The network with its weights, on the device of `spec`.
+
+    Raises:
+        ConfigError: The device or precision is not there, or the weights are broken or not this network's.
+    """
+    device = resolve_device(spec.device)
+    precision = resolve_precision(spec.precision, device)
+    built = build(network.architecture, network.args, network.pretrained, weights, name)
+    built = lowered(folded(built, how.size), dtype_of(precision)).to(device=device, memory_format=torch.channels_last)
+    if spec.batch != "auto":
+        return ImageModel(built, name, precision, how, max(1, spec.batch), device)
+    return ImageModel(built, name, precision, how, CUDA_PART if device.type == "cuda" else CPU_PART, device)
+
+
+class ImageModel:
+    """An image network on one device; used by one thread at a time.
+
+    Args:
+        network: A timm network, in evaluation mode.
+        name: For messages.
+        precision: What it computes in.
+        how: Its mean and deviation.
+        part: Pixels that go through it at once.
+        device: Where it is.
+    """
+
+    def __init__(self, network: Any, name: str, precision: str, how: Preprocessing, part: int, device: torch.device) -> None:
+        self._device, self._dtype = device, dtype_of(precision)
+        self._lanes = Lanes(self._device)
+        self.precision = precision
+        self.budget = part if self._lanes.count == 1 else part * self._lanes.count * PARTS_A_LANE
+        self._part = part
+        self._network = network
+        self._name = name
+        self._mean, self._std = (torch.tensor(one, device=self._device).view(1, 3, 1, 1) for one in (how.mean, how.std))
+
+    def forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
+        """One pass over pictures of one size; one output a head: (n, dim) float32.
+
+        Raises:
+            OutOfMemory: The batch does not fit.
+            EncodeError: The model failed in any other way.
+        """
+        if self._network is None:
+            raise EncodeError(f"model {self._name} is closed", hint="open it again")
+        try:
+            return self._forward(items, heads)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                problem = f"model {self._name} failed on {len(items)} pictures ({type(error).__name__})"
+                raise EncodeError(problem, hint="try precision: fp32 or a smaller batch under encode") from error
+        # outside of the handler, so that no traceback keeps the tensors of the failed batch alive
+        self._free()
+        raise OutOfMemory(f"model {self._name}: {len(items)} pictures do not fit in memory", hint="set a smaller batch under encode")
+
+    def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
+        count = max(1, self._part // max(item.cost for item in items))
+        parts = [items[start : start + count] for start in range(0, len(items), count)]
+        outputs = self._lanes.map(lambda part: self._pass([item.data for item in part], heads), parts)
+        return [np.concatenate(one) for one in zip(*outputs, strict=True)]
+
+    @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch's types are not read
+    def _pass(self, pictures: list[Any], heads: Sequence[Head]) -> list[Any]:
+        pixels = torch.from_numpy(np.stack(pictures)).to(self._device).permute(0, 3, 1, 2)  # in memory still channels last
+        normal = pixels.float().div_(255).sub_(self._mean).div_(self._std).to(self._dtype)
+        vectors = self._network.forward_head(self._network.forward_features(normal), pre_logits=True).float()
+        return [_head(vectors, head) for head in heads]
+
+    def close(self) -> None:
+        """Frees the weights."""
+        self._lanes.close()
+        self._network = None
+        self._free()
+
+    def _free(self) -> None:
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
+
+
+def _head(vectors: Any, head: Head) -> Any:
+    """What one head takes from vectors (n, dim) in float32."""
+    if head.truncate_dim:
+        vectors = vectors[:, : head.truncate_dim]
+    if head.normalize:
+        vectors = torch.nn.functional.normalize(vectors, p=2, dim=-1)
+    return vectors.cpu().numpy()

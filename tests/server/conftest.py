@@ -1,0 +1,56 @@
+"""Workshops on the real server; where there is none, these tests are left out and the summary says so."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from connector.milvus.settings import MilvusSettings
+from connector.testing.server import MilvusServer
+from connector.testing.server_files import unsupported
+from tests.faults.workshop import Workshop
+
+if unsupported():
+    collect_ignore_glob = ["test_*.py"]
+
+Servers = Callable[..., MilvusServer]
+Shops = Callable[..., Workshop]
+
+
+def workshop(folder: Path, settings: MilvusSettings, **options: Any) -> Workshop:
+    """A workshop whose job writes there; `delay` is the encoder's, other options are keys of the `milvus:` block."""
+    delay = options.pop("delay", 0.0)
+    token = {"token": settings.token.get_secret_value()} if settings.token else {}
+    database = {"database": settings.database} if settings.database else {}
+    return Workshop(folder, uri=settings.uri, milvus={**token, **database, **options}, delay=delay)
+
+
+@pytest.fixture
+def shop(tmp_path: Path, database: MilvusSettings) -> Workshop:
+    """A workshop in a database of its own on the shared server."""
+    return workshop(tmp_path, database)
+
+
+@pytest.fixture
+def servers(tmp_path: Path, milvus_program: Path) -> Iterator[Servers]:
+    """Starts servers of the test's own, which it may kill; takes them away afterwards."""
+    with ExitStack() as stack:
+
+        def start(**changes: Any) -> MilvusServer:
+            return stack.enter_context(MilvusServer(tmp_path / "milvus", program=milvus_program, authorization=True, changes=changes))
+
+        yield start
+
+
+@pytest.fixture
+def shop_on(tmp_path: Path) -> Shops:
+    """Makes the workshop on a server of the test's own."""
+
+    def make(server: MilvusServer, **options: Any) -> Workshop:
+        return workshop(tmp_path, server.settings(), **options)
+
+    return make
