@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,9 @@ import pytest
 
 from connector.milvus.settings import MilvusSettings
 from connector.testing.server_files import unsupported
+
+OWN_CACHE = Path(os.environ.get("CONNECTOR_CACHE") or Path.home() / ".cache" / "connector")
+"""Of the person who runs the tests, before a test gets one of its own."""
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -33,16 +37,16 @@ def milvus_program() -> Path:
     """The server's program, unpacked once into the cache of the person who runs the tests."""
     from connector.testing.server_files import unpack
 
-    return unpack()
+    return unpack(OWN_CACHE)
 
 
 @pytest.fixture(scope="session")
-def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[MilvusSettings]:
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str, milvus_program: Path) -> Iterator[MilvusSettings]:
     """A Milvus server with authorization on, one for all workers; root's credentials."""
     from connector.testing.shared_server import shared_server
 
     base = tmp_path_factory.getbasetemp()
-    with shared_server((base if worker_id == "master" else base.parent) / "milvus") as settings:
+    with shared_server((base if worker_id == "master" else base.parent) / "milvus", program=milvus_program) as settings:
         yield settings
 
 

@@ -101,14 +101,6 @@ class TimmEncoder:
         """
         check_weights(with_weights(self._located), self._located.name)
 
-    def pull(self) -> None:
-        """Downloads what `open` needs, if it is a Hub model.
-
-        Raises:
-            ConfigError: The Hub cannot be reached, or the model has no weights.
-        """
-        check_weights(with_weights(self._located), self._located.name)
-
     @contextlib.contextmanager
     def open(self, device: DeviceSpec) -> Iterator[Model]:
         """Imports timm and torch and loads the weights; leaving the context frees them.

@@ -20,6 +20,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from connector.schema import Collection, Field, Vector, VectorField
+
 SEED = 20_261_123
 
 
@@ -49,7 +51,6 @@ def passages(count: int) -> list[dict[str, str]]:
 def ours(rows: list[dict[str, str]], folder: Path) -> float:
     """Seconds of a run, start-up excluded."""
     import connector
-    from connector.schema import Collection, Field, Vector, VectorField
 
     class Passages(Collection):
         id: str = Field(primary_key=True, max_length=16)

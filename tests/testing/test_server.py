@@ -16,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from connector.errors import ConfigError, MissingExtra, SinkError
+from connector.milvus.client import connect
 from connector.testing.server import _RUN_FOLDERS, MilvusServer
 from connector.testing.server_files import free_ports, unpack, unsupported
-from connector.testing.shared_server import shared_server
+from connector.testing.shared_server import _kept, shared_server
 
 HERE = pytest.mark.skipif(bool(unsupported()), reason=unsupported())
 STARTS_AND_WAITS = """
@@ -31,8 +32,8 @@ time.sleep(600)
 SHARES_AND_WAITS = """
 import sys
 from pathlib import Path
-from connector.testing.shared_server import shared_server
-with shared_server(Path(sys.argv[1])) as settings:
+from connector.testing.shared_server import _kept, shared_server
+with shared_server(Path(sys.argv[1]), program=Path(sys.argv[2])) as settings:
     print(settings.uri, flush=True)
     sys.stdin.read()
 """
@@ -106,27 +107,28 @@ def test_a_server_that_cannot_start_shows_its_log(tmp_path: Path, milvus_program
 
 
 @HERE
-def test_a_shared_server_ends_with_its_last_user(tmp_path: Path) -> None:
+def test_a_shared_server_ends_with_its_last_user(tmp_path: Path, milvus_program: Path) -> None:
     """Rule: two processes use one server; it outlives the first, however that ends, and goes with the last."""
-    users = [start(SHARES_AND_WAITS, tmp_path) for _ in range(2)]
+    users = [start(SHARES_AND_WAITS, tmp_path, milvus_program) for _ in range(2)]
     uris = {user.stdout.readline() for user in users if user.stdout}
     assert len(uris) == 1
     end(users[0])
-    with shared_server(tmp_path) as settings:
+    with shared_server(tmp_path, program=milvus_program) as settings:
         assert f"{settings.uri}\n" in uris
         end(users[1])
     assert soon(lambda: not list(tmp_path.glob("server-*")) and not (tmp_path / "address.json").exists())
 
 
 @HERE
-def test_a_keeper_that_was_killed_is_replaced(tmp_path: Path) -> None:
+def test_a_keeper_that_was_killed_is_replaced(tmp_path: Path, milvus_program: Path) -> None:
     """Rule: an address that is left over from a killed keeper is not taken for a server."""
-    with shared_server(tmp_path) as settings:
+    with shared_server(tmp_path, program=milvus_program):
         [folder] = tmp_path.glob("server-*")
         os.kill(int(folder.name.removeprefix("server-")), signal.SIGKILL)
-        assert soon(lambda: not alive(int(folder.name.removeprefix("server-"))))
-        with shared_server(tmp_path) as other:
-            assert other.uri != settings.uri
+        assert soon(lambda: not _kept(tmp_path))
+        with shared_server(tmp_path, program=milvus_program) as other, connect(other) as connection:
+            assert connection.server.kind == "server"
+            assert (tmp_path / "address.json").exists()
 
 
 def test_where_there_is_none_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
