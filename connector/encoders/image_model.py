@@ -15,12 +15,11 @@ import numpy as np
 import torch
 
 from connector.encoders.folding import folded, lowered
-from connector.encoders.lanes import Lanes
+from connector.encoders.lanes import LaneModel
 from connector.encoders.resizing import Preprocessing
 from connector.encoders.timm_config import Network
 from connector.encoders.timm_library import build
-from connector.encoders.torch_device import dtype_of, is_out_of_memory, resolve_device, resolve_precision
-from connector.errors import EncodeError, OutOfMemory
+from connector.encoders.torch_device import dtype_of, resolve_device, resolve_precision
 from connector.interfaces import DeviceSpec, Head, Output, Prepared
 
 CPU_PART = 8 * 224 * 224
@@ -28,9 +27,6 @@ CPU_PART = 8 * 224 * 224
 
 CUDA_PART = 128 * 224 * 224
 """Pixels that go through it at once on a GPU, which wants many."""
-
-PARTS_A_LANE = 4
-"""How many parts a micro-batch has for every lane: lanes that finish early take another, and a stop signal waits for no more."""
 
 
 def load(network: Network, weights: Path, name: str, spec: DeviceSpec, how: Preprocessing) -> ImageModel:
@@ -48,7 +44,7 @@ def load(network: Network, weights: Path, name: str, spec: DeviceSpec, how: Prep
     return ImageModel(built, name, precision, how, CUDA_PART if device.type == "cuda" else CPU_PART, device)
 
 
-class ImageModel:
+class ImageModel(LaneModel):
     """An image network on one device; used by one thread at a time.
 
     Args:
@@ -60,34 +56,12 @@ class ImageModel:
         device: Where it is.
     """
 
+    inputs = "pictures"
+
     def __init__(self, network: Any, name: str, precision: str, how: Preprocessing, part: int, device: torch.device) -> None:
+        super().__init__(network, name, precision, part, device)
         self._device, self._dtype = device, dtype_of(precision)
-        self._lanes = Lanes(self._device)
-        self.precision = precision
-        self.budget = part if self._lanes.count == 1 else part * self._lanes.count * PARTS_A_LANE
-        self._part = part
-        self._network = network
-        self._name = name
-        self._mean, self._std = (torch.tensor(one, device=self._device).view(1, 3, 1, 1) for one in (how.mean, how.std))
-
-    def forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
-        """One pass over pictures of one size; one output a head: (n, dim) float32.
-
-        Raises:
-            OutOfMemory: The batch does not fit.
-            EncodeError: The model failed in any other way.
-        """
-        if self._network is None:
-            raise EncodeError(f"model {self._name} is closed", hint="open it again")
-        try:
-            return self._forward(items, heads)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                problem = f"model {self._name} failed on {len(items)} pictures ({type(error).__name__})"
-                raise EncodeError(problem, hint="try precision: fp32 or a smaller batch under encode") from error
-        # outside of the handler, so that no traceback keeps the tensors of the failed batch alive
-        self._free()
-        raise OutOfMemory(f"model {self._name}: {len(items)} pictures do not fit in memory", hint="set a smaller batch under encode")
+        self._mean, self._std = (torch.tensor(one, device=device).view(1, 3, 1, 1) for one in (how.mean, how.std))
 
     def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
         count = max(1, self._part // max(item.cost for item in items))
@@ -101,16 +75,6 @@ class ImageModel:
         normal = pixels.float().div_(255).sub_(self._mean).div_(self._std).to(self._dtype)
         vectors = self._network.forward_head(self._network.forward_features(normal), pre_logits=True).float()
         return [_head(vectors, head) for head in heads]
-
-    def close(self) -> None:
-        """Frees the weights."""
-        self._lanes.close()
-        self._network = None
-        self._free()
-
-    def _free(self) -> None:
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
 
 
 def _head(vectors: Any, head: Head) -> Any:

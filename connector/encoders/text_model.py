@@ -17,9 +17,9 @@ import torch
 import transformers
 from transformers.utils import logging as transformers_logging
 
-from connector.encoders.lanes import Lanes
+from connector.encoders.lanes import LaneModel
 from connector.encoders.torch_device import dtype_of, is_out_of_memory, part_of, resolve_device, resolve_precision
-from connector.errors import ConfigError, EncodeError, OutOfMemory
+from connector.errors import ConfigError
 from connector.interfaces import DeviceSpec, Head, Output, Prepared
 
 
@@ -80,11 +80,7 @@ def _quiet() -> Iterator[None]:
             transformers_logging.enable_progress_bar()
 
 
-PARTS_A_LANE = 4
-"""How many parts a micro-batch has for every lane: lanes that finish early take another, and a stop signal waits for no more."""
-
-
-class TextModel:
+class TextModel(LaneModel):
     """A text model on one device; used by one thread at a time.
 
     Args:
@@ -95,33 +91,11 @@ class TextModel:
         pad_id: Token id that fills the shorter inputs up.
     """
 
+    inputs = "inputs"
+
     def __init__(self, network: Any, name: str, precision: str, part: int, pad_id: int) -> None:
-        self._lanes = Lanes(network.device)
-        self.precision = precision
-        self.budget = part if self._lanes.count == 1 else part * self._lanes.count * PARTS_A_LANE
-        self._part = part
-        self._network = network
-        self._name = name
+        super().__init__(network, name, precision, part, network.device)
         self._pad_id = pad_id
-
-    def forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
-        """One pass over token ids; one output a head, float32: (n, dim), or n arrays (tokens, dim) with pooling none.
-
-        Raises:
-            OutOfMemory: The batch does not fit.
-            EncodeError: The model failed in any other way.
-        """
-        if self._network is None:
-            raise EncodeError(f"model {self._name} is closed", hint="open it again")
-        try:
-            return self._forward(items, heads)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                problem = f"model {self._name} failed on {len(items)} inputs ({type(error).__name__})"
-                raise EncodeError(problem, hint="try precision: fp32 or a smaller batch under encode") from error
-        # outside of the handler, so that no traceback keeps the tensors of the failed batch alive
-        self._free()
-        raise OutOfMemory(f"model {self._name}: {len(items)} inputs do not fit in memory", hint="set a smaller batch under encode")
 
     def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
         parts = self._lanes.map(lambda part: self._pass([item.data for item in part], heads), cut(items, self._part))
@@ -138,16 +112,6 @@ class TextModel:
         inputs = {"input_ids": torch.from_numpy(padded).to(device), "attention_mask": torch.from_numpy(mask.astype(np.int64)).to(device)}
         hidden = self._network(**inputs).last_hidden_state.float()
         return [_head(hidden, inputs["attention_mask"], lengths, head) for head in heads]
-
-    def close(self) -> None:
-        """Frees the weights."""
-        self._lanes.close()
-        self._network = None
-        self._free()
-
-    def _free(self) -> None:
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
 
 
 def cut(items: Sequence[Prepared], most: int) -> list[Sequence[Prepared]]:
