@@ -28,7 +28,7 @@ def test_a_limited_rate_slows_the_run_down(servers: Servers, shop_on: Shops) -> 
 def test_denied_writes_end_the_run_in_order(servers: Servers, shop_on: Shops) -> None:
     """A used-up quota: exit 4 with the server's words after the deadline; when it is lifted, the same command finishes."""
     server = servers(quotaAndLimits={"enabled": True, "limitWriting": {"forceDeny": True}})
-    shop = shop_on(server, retry_deadline=5)
+    shop = shop_on(server, retry_deadline=15)
     shop.write("note", 10)
     done = shop.run()
     assert done.returncode == 4, done.stdout + done.stderr
