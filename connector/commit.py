@@ -59,7 +59,6 @@ def _stale(window: Window, stations: Stations) -> list[Key]:
     stale: list[Key] = []
     for part in window.parts:
         visit = part.visit
-        if not part.last or visit.repeated or visit.outcome in {"unchanged", "rejected"}:
-            continue
-        stale += (key for key in stations.ledger.keys_of(visit.key) if key not in visit.acknowledged)
+        if part.last and visit.writes:
+            stale += (key for key in stations.ledger.keys_of(visit.key) if key not in visit.acknowledged)
     return stale

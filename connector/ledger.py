@@ -97,7 +97,7 @@ class Ledger(RejectTable):
         """
         with self._transaction() as db:
             for part in window.parts:
-                if _writes(part.visit):
+                if part.visit.writes:
                     db.execute(
                         "INSERT INTO document VALUES (?, ?, 'writing', NULL, NULL, ?, 0, ?) ON CONFLICT (scope, key) DO UPDATE"
                         " SET status = 'writing', max_rows = max(max_rows, excluded.max_rows)",
@@ -112,7 +112,7 @@ class Ledger(RejectTable):
             sql = f"SELECT pk, document FROM owned WHERE scope = ? AND pk IN ({_marks(some)})"
             owners.update(db.execute(sql, (self._scope, *some)))
         here = {(documents[index], key) for index, key in keys.items()}
-        done_here = {part.visit.key for part in window.parts if part.last and _writes(part.visit)}
+        done_here = {part.visit.key for part in window.parts if part.last and part.visit.writes}
         conflicts: dict[int, str] = {}
         for index, key in keys.items():
             owner, mine = owners.get(key, documents[index]), documents[index]
@@ -152,7 +152,7 @@ class Ledger(RejectTable):
             self._forget(db, visit.key)
         elif not visit.repeated:
             self._mark(db, visit)
-            if self._natural and _writes(visit):
+            if self._natural and visit.writes:
                 db.execute("DELETE FROM owned WHERE scope = ? AND document = ?", (self._scope, visit.key))
                 db.executemany("INSERT OR REPLACE INTO owned VALUES (?, ?, ?)", ((self._scope, pk, visit.key) for pk in visit.acknowledged))
         self.record_rejects(db, visit, run)
@@ -228,11 +228,6 @@ class Ledger(RejectTable):
                 db.execute("INSERT INTO document VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (self._scope, key, *values))
                 db.executemany("INSERT OR REPLACE INTO owned VALUES (?, ?, ?)", ((self._scope, pk, key) for pk in pks))
         return number
-
-
-def _writes(visit: Visit) -> bool:
-    """Whether this visit changes rows in the collection."""
-    return visit.outcome not in {"unchanged", "rejected"} and not visit.repeated
 
 
 def _chunks(keys: Sequence[Any], size: int = 500) -> Iterator[Sequence[Any]]:

@@ -178,6 +178,11 @@ class Visit:
         """The document's key."""
         return self.document.key
 
+    @property
+    def writes(self) -> bool:
+        """Whether this visit changes the document's rows in the collection, so that it needs an intent and may leave stale rows."""
+        return self.outcome not in {"unchanged", "rejected"} and not self.repeated
+
     def reject(self, station: str, reason: str, *, ordinal: int | None = None, retry: bool = False) -> None:
         """Notes that a row (or, without an ordinal, the whole document) cannot be written.
 
