@@ -17,19 +17,20 @@ if TYPE_CHECKING:
     from connector.errors import ConnectorError
     from connector.job import Job
     from connector.milvus.search import Hit
+    from connector.queries import Audio, Image, Key
     from connector.report import RunReport
     from connector.sdk import encoder, rejects, run, search, source
-    from connector.searching import Image, Key
     from connector.stations import Options
 
-__all__ = ["ConnectorError", "Hit", "Image", "Job", "Key", "Options", "RunReport", "encoder", "rejects", "run", "search", "source"]
+__all__ = ["Audio", "ConnectorError", "Hit", "Image", "Job", "Key", "Options", "RunReport", "encoder", "rejects", "run", "search", "source"]
 
 _HOME = {
+    "Audio": "queries",
     "ConnectorError": "errors",
     "Hit": "milvus.search",
-    "Image": "searching",
+    "Image": "queries",
     "Job": "job",
-    "Key": "searching",
+    "Key": "queries",
     "Options": "stations",
     "RunReport": "report",
     "encoder": "sdk",

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from connector import registry
-from connector.errors import ConfigError, SchemaError
+from connector.errors import ConfigError, SchemaError, nearest
 from connector.interfaces import Encoder, Head
 from connector.schema.spec import CollectionSpec, VectorFieldSpec
 
@@ -24,12 +24,14 @@ class Binding:
         encoder: Its encoder.
         head: What the field takes from it, with the model's defaults filled in.
         source: The row's field that is encoded.
+        modality: What is in it: text, image or audio.
     """
 
     field: VectorFieldSpec
     encoder: Encoder
     head: Head
     source: str
+    modality: str
 
 
 def head_of(field: VectorFieldSpec) -> Head:
@@ -75,9 +77,24 @@ def bind(spec: CollectionSpec, make: Callable[[VectorFieldSpec], Encoder] = make
             encoders[reference] = make(field)
         encoder = encoders[reference]
         head = encoder.resolve(head_of(field))
-        _check(field, encoder, head, f"{where or spec.where or spec.name}.{field.name}")
-        bindings.append(Binding(field, encoder, head, field.source or ("text" if "text" in encoder.inputs else "image")))
+        name = f"{where or spec.where or spec.name}.{field.name}"
+        _check(field, encoder, head, name)
+        modality = _modality(field, encoder, name)
+        bindings.append(Binding(field, encoder, head, field.source or modality, modality))
     return bindings
+
+
+def _modality(field: VectorFieldSpec, encoder: Encoder, name: str) -> str:
+    """What a field's source holds: as declared, or what the encoder reads, or, of several, the one that the names speak of."""
+    valid = sorted(encoder.inputs)
+    if field.modality is not None and field.modality not in valid:
+        raise SchemaError(f"{name}: encoder {field.encoder} does not read {field.modality}", hint=nearest(field.modality, valid))
+    spoken = [one for one in valid if one in (field.source or field.name).lower()]
+    for meant in ([field.modality] if field.modality else [], valid, spoken):
+        if len(meant) == 1:
+            return meant[0]
+    said = f"encoder {field.encoder} reads {' and '.join(valid)}"
+    raise SchemaError(f"{name}: {said}, and nothing says which this field holds", hint=f'write modality="{valid[0]}", or "{valid[-1]}"')
 
 
 def _check(field: VectorFieldSpec, encoder: Encoder, head: Head, name: str) -> None:

@@ -110,8 +110,8 @@ def source_of(parts: Parts) -> Source:
 def _path_columns(parts: Parts) -> PathColumns | None:
     """The columns that name files: what encoders of pictures read, and the job's `read`."""
     job = parts.job
-    pictures = frozenset(binding.source for binding in parts.bindings if binding.encoder.inputs == {"image"})
-    return PathColumns((job.root or Path()).absolute(), pictures, tuple(job.read), media_type) if pictures or job.read else None
+    files = frozenset(binding.source for binding in parts.bindings if binding.modality != "text")
+    return PathColumns((job.root or Path()).absolute(), files, tuple(job.read), media_type) if files or job.read else None
 
 
 def stations_of(front: Front, encode: Callable[[Iterator[Window]], Iterator[Window]], sink: Sink, ledger: Ledger) -> Stations:
@@ -238,5 +238,11 @@ def fingerprint_parts(parts: Parts) -> dict[str, Any]:
         "split": [split, split and _version("splitters", split["by"]), job.split is not None],
         "map": job.map,
         "transform": load_transform(job.transform, job.where)[1] if job.transform is not None else None,
-        "vectors": {binding.field.name: [binding.source, parts.want.identity[binding.field.name]] for binding in parts.bindings},
+        "vectors": {binding.field.name: _vector_part(parts, binding) for binding in parts.bindings},
     }
+
+
+def _vector_part(parts: Parts, binding: Binding) -> list[Any]:
+    """What changes one field's vectors; the modality too where an encoder reads several kinds of input."""
+    several = [binding.modality] if len(binding.encoder.inputs) > 1 else []
+    return [binding.source, parts.want.identity[binding.field.name], *several]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from connector.binding import Binding
 from connector.errors import ConfigError, EncodeError, RowError
-from connector.interfaces import DeviceSpec, Encoder, Head, Prepared, Role
+from connector.interfaces import DeviceSpec, Encoder, Head, Prepared, Role, VectorSpec
 from connector.microbatches import EncodingCounters, Replica, checked, empty, faults
+from connector.queries import modality_of, unwrapped
 from connector.report import Stopwatch
 
 
@@ -42,7 +43,8 @@ class EncoderHandle:
         """Vectors (n, dim) float32, row i for input i; an array of n objects where vectors have no fixed length.
 
         Args:
-            inputs: Texts, or whatever else the encoder reads.
+            inputs: Texts, or whatever else the encoder reads. One that reads text and something else takes `str` for text: wrap the path of
+                a picture as `Image("x.jpg")`.
             role: "document" for what is stored, "query" for what is searched for.
 
         Raises:
@@ -51,19 +53,30 @@ class EncoderHandle:
         """
         if isinstance(inputs, str | bytes):
             raise ConfigError(f"encode() takes a list of inputs, not one {type(inputs).__name__}", hint="write encode([text])")
-        prepare = self.encoder.preparer(role)
-        items = [_prepared(prepare, place, value) for place, value in enumerate(inputs)]
-        spec, name = self.encoder.spec(self.head), f"{self.encoder.model.kind}:{self.encoder.model.model}"
-        vectors = empty(len(items), spec)
-        for places, outputs in self._running(name).run(items, [self.head]) if items else ():
-            if outputs is None:
-                raise EncodeError(f"input {places[0]} does not fit in memory even alone", hint="cut it, or use a larger machine")
-            output = checked(outputs[0], spec, len(places), name)
-            for index, reason in faults(output, "").items():
-                raise EncodeError(f"input {places[index]}: {reason}", hint="try precision fp32")
-            for index, place in enumerate(places):
-                vectors[place] = output[index]
+        places: dict[str, list[int]] = {}
+        for place, value in enumerate(inputs):
+            places.setdefault(modality_of(value, self.encoder.inputs), []).append(place)
+        spec = self.encoder.spec(self.head)
+        vectors = empty(len(inputs), spec)
+        for modality, some in places.items():
+            if modality not in self.encoder.inputs:
+                raise RowError(f"input {some[0]}: {modality}, but the encoder reads {' and '.join(sorted(self.encoder.inputs))}")
+            prepare = self.encoder.preparer(role, modality)
+            items = [_prepared(prepare, place, unwrapped(inputs[place])) for place in some]
+            for place, vector in self._vectors(items, some, spec):
+                vectors[place] = vector
         return vectors
+
+    def _vectors(self, items: list[Prepared], places: list[int], spec: VectorSpec) -> Iterator[tuple[int, Any]]:
+        """Each item's place with its vector, in the order of computation."""
+        name = f"{self.encoder.model.kind}:{self.encoder.model.model}"
+        for indices, outputs in self._running(name).run(items, [self.head]):
+            if outputs is None:
+                raise EncodeError(f"input {places[indices[0]]} does not fit in memory even alone", hint="cut it, or use a larger machine")
+            output = checked(outputs[0], spec, len(indices), name)
+            for index, reason in faults(output, "").items():
+                raise EncodeError(f"input {places[indices[index]]}: {reason}", hint="try precision fp32")
+            yield from ((places[index], vector) for index, vector in zip(indices, output, strict=True))
 
     def _running(self, name: str) -> Replica:
         if self._replica is None:

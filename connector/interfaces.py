@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 Role: TypeAlias = Literal["document", "query"]
 """Which side of a search an input is on; models with prompts prepare the two differently."""
 
+Modality: TypeAlias = Literal["text", "image", "audio"]
+"""What kind of input an encoder reads. A plug-in may have others; those known here have names that the rest of the program understands."""
+
 
 class Source(Protocol):
     """Where documents come from.
@@ -183,7 +186,7 @@ class Model(Protocol):
     precision: str
 
     def forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
-        """One pass over the items; one output a head, row i for item i. Dense outputs are float32.
+        """One pass over the items; one output a head, row i for item i. Items are of one modality. Dense outputs are float32.
 
         Raises:
             OutOfMemory: The batch does not fit; its halves may.
@@ -210,10 +213,11 @@ class Encoder(Protocol):
     def spec(self, head: Head) -> VectorSpec:
         """What this head gives, known before any weights are loaded."""
 
-    def preparer(self, role: Role) -> Callable[[Any], Prepared]:
+    def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:
         """A function that prepares one input. Picklable, CPU only, thread-safe.
 
-        The function raises RowError for an input that it cannot prepare.
+        `modality` is one of `inputs`; None stands for the only one, or, of several, for text. The function raises RowError for an
+        input that it cannot prepare.
         """
 
     def open(self, device: DeviceSpec) -> AbstractContextManager[Model]:

@@ -1,7 +1,7 @@
 """Columns of a table that name files: their paths become assets, so that the files' states enter the content and their bytes are found.
 
-Two kinds: columns that an encoder reads as pictures, whose bytes are read when the input is prepared, and the columns of the job's `read`,
-whose files are parsed as a listed file would be, and whose fields are merged into the row.
+Two kinds: columns that an encoder reads as pictures or sound, whose bytes are read when the input is prepared, and the columns of the job's
+`read`, whose files are parsed as a listed file would be, and whose fields are merged into the row.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ class PathColumns:
 
     Attributes:
         root: The folder that paths count from and never leave.
-        pictures: Fields of finished rows that encoders read as pictures.
+        encoded: Fields of finished rows that encoders read as pictures or sound.
         read: Columns, as the source offers them, whose files are parsed.
         media_type: Tells the media type of a path and its first bytes.
     """
 
     root: Path
-    pictures: frozenset[str] = frozenset()
+    encoded: frozenset[str] = frozenset()
     read: tuple[str, ...] = ()
     media_type: Callable[[str, bytes], str] = lambda _path, _head: "application/octet-stream"
 
     def offered(self, fields: Row, mapping: Mapping[str, str]) -> Row:
         """A table's row with its paths as assets."""
-        return self._wrapped(fields, {*self.read, *(mapping.get(name, name) for name in self.pictures)})
+        return self._wrapped(fields, {*self.read, *(mapping.get(name, name) for name in self.encoded)})
 
     def content(self, fields: Row) -> Row:
         """A row as it enters the content hash: each path with the state of its file."""
@@ -46,7 +46,7 @@ class PathColumns:
 
     def finished(self, row: Row) -> Row:
         """A row after `map` and `transform`, which may have made new paths for encoders."""
-        return self._wrapped(row, self.pictures)
+        return self._wrapped(row, self.encoded)
 
     def _wrapped(self, row: Row, names: set[str] | frozenset[str]) -> Row:
         plain = {name: Asset(row[name], self.root) for name in names if type(row.get(name)) is str}

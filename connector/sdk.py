@@ -18,8 +18,9 @@ from connector.job import Job
 from connector.ledger_rejects import stored_rejects
 from connector.loading import load_collection
 from connector.milvus.search import Hit
+from connector.queries import Query
 from connector.report import RunReport
-from connector.searching import Query, search_job
+from connector.searching import search_job
 from connector.sources.rows import RowsSource
 from connector.stations import Options
 

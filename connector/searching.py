@@ -7,8 +7,7 @@ compared.
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from connector.binding import Binding
 from connector.building import Parts
@@ -20,39 +19,8 @@ from connector.milvus.catalog import Catalog
 from connector.milvus.client import connect
 from connector.milvus.search import Hit, search
 from connector.milvus.sink import MilvusSink
+from connector.queries import Key, Query, modality_of
 from connector.schema.spec import VectorFieldSpec
-
-
-class Key:
-    """A query by example: the vector of the row with this primary key.
-
-    Args:
-        value: The primary key.
-    """
-
-    def __init__(self, value: str | int) -> None:
-        self.value = value
-
-    def __repr__(self) -> str:
-        return f"Key({self.value!r})"
-
-
-class Image:
-    """A query by picture: rows whose pictures look like this one.
-
-    Args:
-        value: The path of a file, its encoded bytes, a PIL image or an array; it is opened when the search is under way.
-    """
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __repr__(self) -> str:
-        return f"Image({str(self.value)!r})" if isinstance(self.value, str | Path) else f"Image(<{type(self.value).__name__}>)"
-
-
-Query: TypeAlias = str | Key | Image
-"""What can be searched for: words, a row's neighbours, or a picture."""
 
 
 def search_job(job: Job, query: Query, *, field: str | None = None, limit: int = 10, where: str = "") -> list[Hit]:
@@ -91,15 +59,15 @@ def search_job(job: Job, query: Query, *, field: str | None = None, limit: int =
     return hits
 
 
-def _reads(query: Query) -> str:
-    """The kind of input that a query is."""
-    return "image" if isinstance(query, Image) else "text"
+def _modality(query: Query) -> str:
+    """Words are text; the rest says what it is."""
+    return modality_of(query, frozenset({"text", ""}))
 
 
 def _field(parts: Parts, name: str | None, query: Query) -> VectorFieldSpec:
     """The field of this name; without a name the only one, or the only one whose encoder reads such a query."""
     fields = {field.name: field for field in parts.spec.vectors}
-    able = [binding.field for binding in parts.bindings if _reads(query) in binding.encoder.inputs and not isinstance(query, Key)]
+    able = [] if isinstance(query, Key) else [one.field for one in parts.bindings if _modality(query) in one.encoder.inputs]
     for meant in (list(fields.values()), able):
         if name is None and len(meant) == 1:
             return meant[0]
@@ -137,15 +105,15 @@ def _stored(sink: MilvusSink, query: Key, parts: Parts, field: VectorFieldSpec) 
     return row[field.name]
 
 
-def _encoded(parts: Parts, field: VectorFieldSpec, query: str | Image) -> Any:
+def _encoded(parts: Parts, field: VectorFieldSpec, query: Query) -> Any:
     binding: Binding | None = next((one for one in parts.bindings if one.field.name == field.name), None)
     if binding is None:
         raise ConfigError(f"{field.name} holds ready-made vectors: no query can be encoded for it", hint="search by --like KEY")
-    if _reads(query) not in binding.encoder.inputs:
-        problem = f"{field.name} is searched by {' or '.join(sorted(binding.encoder.inputs))}, not by {_reads(query)}"
+    if _modality(query) not in binding.encoder.inputs:
+        problem = f"{field.name} is searched by {' or '.join(sorted(binding.encoder.inputs))}, not by {_modality(query)}"
         raise ConfigError(problem, hint="give words for text, --image FILE for pictures, or --like KEY")
     with EncoderHandle(binding.encoder, binding.head, parts.job.encode.get(field.name, DeviceSpec())) as encoder:
         try:
-            return encoder.encode([query.value if isinstance(query, Image) else query], role="query")[0]
+            return encoder.encode([query], role="query")[0]
         except RowError as error:
             raise ConfigError(f"cannot search for {query!r}: {error.message}", hint=error.hint or "give another query") from None

@@ -78,12 +78,13 @@ class Slice:
 
 def grouped(bindings: Sequence[Binding], devices: Mapping[str, DeviceSpec]) -> list[Group]:
     """The groups of a collection's fields, in the order of their first fields."""
-    groups: dict[tuple[int, str, DeviceSpec], Group] = {}
+    groups: dict[tuple[int, str, str, DeviceSpec], Group] = {}
     for binding in bindings:
         device = devices.get(binding.field.name, DeviceSpec())
-        key = (id(binding.encoder), binding.source, device)
+        key = (id(binding.encoder), binding.source, binding.modality, device)
         if key not in groups:
-            groups[key] = Group(binding.encoder, binding.source, device, [], binding.encoder.preparer("document"))
+            prepare = binding.encoder.preparer("document", binding.modality)
+            groups[key] = Group(binding.encoder, binding.source, device, [], prepare)
         groups[key].bindings.append(binding)
     return list(groups.values())
 

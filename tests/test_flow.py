@@ -56,6 +56,7 @@ def test_results_come_in_order(items: list[int], workers: int, ahead: int, max_b
 
 def test_order_is_kept_when_later_items_are_quicker() -> None:
     """A slow item is waited for, not overtaken."""
+
     def first_is_slow(number: int) -> int:
         time.sleep(0.05 if number == 0 else 0)
         return number
@@ -138,7 +139,6 @@ def test_closing_ends_the_threads_and_the_upstream(workers: int) -> None:
     """A consumer that leaves early leaves nothing behind: no thread, no open file upstream, nothing half done."""
     upstream = Upstream(list(range(1000)))
     done: list[int] = []
-
 
     def work(number: int) -> None:
         done.append(number)

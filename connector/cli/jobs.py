@@ -103,7 +103,8 @@ def search(
 ) -> None:
     """Find the rows nearest to some words or a picture, with the encoder that wrote the vectors."""
     from connector.errors import ConfigError
-    from connector.searching import Image, Key, search_job
+    from connector.queries import Image, Key
+    from connector.searching import search_job
 
     with errors(as_json=as_json):
         kinds: list[tuple[type[str | Key | Image], Any]] = [(str, words), (Key, like), (Image, image)]

@@ -1,4 +1,4 @@
-"""Runs a loaded image network: pixels in, one float32 vector a head and picture out.
+"""Runs a loaded image network: pixels in, one float32 vector a head and picture out. Any network will do.
 
 Pictures come as eight-bit numbers, channels last, which is the order that convolutions like best; they are normalised in float32 on
 the device and go through in the chosen precision. On a CPU a micro-batch goes through in small parts that stay in the processor's cache,
@@ -7,9 +7,9 @@ side by side: a large batch is slower there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -20,7 +20,11 @@ from connector.encoders.resizing import Preprocessing
 from connector.encoders.timm_config import Network
 from connector.encoders.timm_library import build
 from connector.encoders.torch_device import dtype_of, resolve_device, resolve_precision
+from connector.encoders.vectors import finished, joined
 from connector.interfaces import DeviceSpec, Head, Output, Prepared
+
+Take: TypeAlias = Callable[[Any, Any, Sequence[Head]], list[Output]]
+"""Runs a network: (network, pixels, heads) to one output a head."""
 
 CPU_PART = 8 * 224 * 224
 """Pixels that go through a network at once on a CPU."""
@@ -39,16 +43,28 @@ def load(network: Network, weights: Path, name: str, spec: DeviceSpec, how: Prep
     precision = resolve_precision(spec.precision, device)
     built = build(network.architecture, network.args, network.pretrained, weights, name)
     built = lowered(folded(built, how.size), dtype_of(precision)).to(device=device, memory_format=torch.channels_last)
+    return ImageModel(built, _take, name, precision, how, part_of(spec, device), device)
+
+
+def part_of(spec: DeviceSpec, device: torch.device) -> int:
+    """Pixels that go through a network at once."""
     if spec.batch != "auto":
-        return ImageModel(built, name, precision, how, max(1, spec.batch), device)
-    return ImageModel(built, name, precision, how, CUDA_PART if device.type == "cuda" else CPU_PART, device)
+        return max(1, spec.batch)
+    return CUDA_PART if device.type == "cuda" else CPU_PART
+
+
+def _take(network: Any, pixels: Any, heads: Sequence[Head]) -> list[Output]:
+    """What each head takes from a timm network in one pass."""
+    vectors = network.forward_head(network.forward_features(pixels), pre_logits=True)
+    return [finished(vectors, head) for head in heads]
 
 
 class ImageModel(LaneModel):
     """An image network on one device; used by one thread at a time.
 
     Args:
-        network: A timm network, in evaluation mode.
+        network: In evaluation mode.
+        take: Makes the outputs of the network, normalised pixels (n, 3, height, width) in the precision's type, and heads.
         name: For messages.
         precision: What it computes in.
         how: Its mean and deviation.
@@ -58,8 +74,9 @@ class ImageModel(LaneModel):
 
     inputs = "pictures"
 
-    def __init__(self, network: Any, name: str, precision: str, how: Preprocessing, part: int, device: torch.device) -> None:
+    def __init__(self, network: Any, take: Take, name: str, precision: str, how: Preprocessing, part: int, device: torch.device) -> None:
         super().__init__(network, name, precision, part, device)
+        self._take = take
         self._device, self._dtype = device, dtype_of(precision)
         self._mean, self._std = (torch.tensor(one, device=device).view(1, 3, 1, 1) for one in (how.mean, how.std))
 
@@ -67,20 +84,10 @@ class ImageModel(LaneModel):
         count = max(1, self._part // max(item.cost for item in items))
         parts = [items[start : start + count] for start in range(0, len(items), count)]
         outputs = self._lanes.map(lambda part: self._pass([item.data for item in part], heads), parts)
-        return [np.concatenate(one) for one in zip(*outputs, strict=True)]
+        return [joined(one) for one in zip(*outputs, strict=True)]
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch's types are not read
-    def _pass(self, pictures: list[Any], heads: Sequence[Head]) -> list[Any]:
+    def _pass(self, pictures: list[Any], heads: Sequence[Head]) -> list[Output]:
         pixels = torch.from_numpy(np.stack(pictures)).to(self._device).permute(0, 3, 1, 2)  # in memory still channels last
         normal = pixels.float().div_(255).sub_(self._mean).div_(self._std).to(self._dtype)
-        vectors = self._network.forward_head(self._network.forward_features(normal), pre_logits=True).float()
-        return [_head(vectors, head) for head in heads]
-
-
-def _head(vectors: Any, head: Head) -> Any:
-    """What one head takes from vectors (n, dim) in float32."""
-    if head.truncate_dim:
-        vectors = vectors[:, : head.truncate_dim]
-    if head.normalize:
-        vectors = torch.nn.functional.normalize(vectors, p=2, dim=-1)
-    return vectors.cpu().numpy()
+        return self._take(self._network, normal, heads)

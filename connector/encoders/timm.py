@@ -10,10 +10,10 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
+from connector.encoders.heads import Offer
 from connector.encoders.locate import Located, locate, with_weights
 from connector.encoders.resizing import ImagePreparer
 from connector.encoders.timm_config import hub_name, read_dim, read_network, read_preprocessing
@@ -25,8 +25,6 @@ from connector.pictures import MAX_PIXELS
 LAYERS = ("penultimate",)
 POOLINGS = ("model",)
 """`model`: the network's own."""
-
-_DTYPES = ("float32", "float16", "bfloat16")
 
 
 class TimmEncoder:
@@ -67,16 +65,7 @@ class TimmEncoder:
         Raises:
             ConfigError: There is no such layer, pooling, dimension or type.
         """
-        filled = replace(head, layer=head.layer or LAYERS[0], pooling=head.pooling or POOLINGS[0], normalize=bool(head.normalize))
-        if filled.truncate_dim == self._dim:
-            filled = replace(filled, truncate_dim=None)
-        name, dtype = self._located.name, filled.dtype
-        for what, value, valid in (("layer", filled.layer, LAYERS), ("pooling", filled.pooling, POOLINGS), ("dtype", dtype, _DTYPES)):
-            if value not in valid:
-                raise ConfigError(f"model {name}: {what} `{value}` is not supported", hint=nearest(str(value), valid))
-        if filled.truncate_dim is not None and not 0 < filled.truncate_dim < self._dim:
-            raise ConfigError(f"model {name}: truncate_dim is {filled.truncate_dim}, wanted 1 to {self._dim}", hint="correct truncate_dim")
-        return filled
+        return self._offer().resolve(head)
 
     def spec(self, head: Head) -> VectorSpec:
         """A dense vector as long as the classifier is wide, or of `truncate_dim`.
@@ -84,10 +73,12 @@ class TimmEncoder:
         Raises:
             ConfigError: As `resolve`.
         """
-        head = self.resolve(head)
-        return VectorSpec("dense", head.truncate_dim or self._dim, head.dtype)
+        return self._offer().spec(head)
 
-    def preparer(self, role: Role) -> Callable[[Any], Prepared]:
+    def _offer(self) -> Offer:
+        return Offer(self._located.name, self._dim, LAYERS, POOLINGS)
+
+    def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - it reads nothing but pictures
         """Decodes, resizes and crops one picture; both roles alike."""
         if role not in get_args(Role):
             raise ConfigError(f"unknown role `{role}`", hint=nearest(role, get_args(Role)))

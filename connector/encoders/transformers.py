@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Any, get_args
 
 from connector.encoders.describe import POOLINGS, describe
+from connector.encoders.heads import Offer
 from connector.encoders.locate import locate, with_weights
 from connector.encoders.tokens import TextPreparer, load_tokenizer
 from connector.encoders.weights import check_loadable, check_weights, file_hash, weights_hash
 from connector.errors import ConfigError, nearest
 from connector.interfaces import DeviceSpec, Head, Model, ModelIdentity, Prepared, Role, TextLimits, VectorSpec
-
-_DTYPES = ("float32", "float16", "bfloat16")
 
 
 class TransformersEncoder:
@@ -90,29 +88,7 @@ class TransformersEncoder:
         Raises:
             ConfigError: There is no such layer, pooling, dimension or type.
         """
-        about = self._about
-        filled = replace(
-            head,
-            layer=head.layer or "last",
-            pooling=head.pooling or about.pooling,
-            normalize=about.normalize if head.normalize is None else head.normalize,
-            truncate_dim=about.truncate_dim if head.truncate_dim is None else head.truncate_dim,
-        )
-        if filled.truncate_dim == about.hidden_size:
-            filled = replace(filled, truncate_dim=None)
-        self._check(filled)
-        return filled
-
-    def _check(self, head: Head) -> None:
-        name, dim = self._located.name, head.truncate_dim
-        if head.layer != "last":
-            raise ConfigError(f"model {name}: layer `{head.layer}` is not supported yet", hint=nearest(str(head.layer), ["last"]))
-        if head.pooling not in POOLINGS:
-            raise ConfigError(f"model {name}: unknown pooling `{head.pooling}`", hint=nearest(str(head.pooling), POOLINGS))
-        if dim is not None and not 0 < dim <= self._about.hidden_size:
-            raise ConfigError(f"model {name}: truncate_dim is {dim}, wanted 1 to {self._about.hidden_size}", hint="correct truncate_dim")
-        if head.dtype not in _DTYPES:
-            raise ConfigError(f"model {name} gives no {head.dtype} vectors", hint=nearest(head.dtype, _DTYPES))
+        return self._offer().resolve(head)
 
     def spec(self, head: Head) -> VectorSpec:
         """A dense vector of the model's width, or of `truncate_dim`; with pooling none, one such vector a token.
@@ -120,10 +96,14 @@ class TransformersEncoder:
         Raises:
             ConfigError: As `resolve`.
         """
-        head = self.resolve(head)
-        return VectorSpec("ragged" if head.pooling == "none" else "dense", head.truncate_dim or self._about.hidden_size, head.dtype)
+        return self._offer().spec(head)
 
-    def preparer(self, role: Role) -> Callable[[Any], Prepared]:
+    def _offer(self) -> Offer:
+        about = self._about
+        poolings = (about.pooling, *(one for one in POOLINGS if one != about.pooling))
+        return Offer(self._located.name, about.hidden_size, ("last",), poolings, about.normalize, about.truncate_dim)
+
+    def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - it reads nothing but text
         """Tokenises one text, after the role's prompt."""
         if role not in get_args(Role):
             raise ConfigError(f"unknown role `{role}`", hint=nearest(role, get_args(Role)))

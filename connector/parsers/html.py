@@ -22,15 +22,67 @@ DROPPED = ("script", "style", "noscript", "template", "svg", "head")
 """Elements whose content is never text for a reader."""
 
 _PARAGRAPH, _LINE = "\x1d", "\x1e"  # what a block becomes until the text is tidied; no whitespace of the page is either
-_PARAGRAPHS = frozenset((
-    "address", "article", "aside", "blockquote", "body", "center", "details", "dialog", "dir", "dl", "fieldset", "figure",
-    "footer", "form", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hgroup", "hr", "main", "menu", "nav", "ol", "p", "pre",
-    "search", "section", "summary", "table", "textarea", "ul",
-))
-_LINES = frozenset((
-    "br", "button", "caption", "dd", "div", "dt", "figcaption", "legend", "li", "optgroup", "option", "select", "tbody", "td",
-    "tfoot", "th", "thead", "tr",
-))
+_PARAGRAPHS = frozenset(
+    (
+        "address",
+        "article",
+        "aside",
+        "blockquote",
+        "body",
+        "center",
+        "details",
+        "dialog",
+        "dir",
+        "dl",
+        "fieldset",
+        "figure",
+        "footer",
+        "form",
+        "h1",
+        "h2",
+        "h3",
+        "h4",
+        "h5",
+        "h6",
+        "header",
+        "hgroup",
+        "hr",
+        "main",
+        "menu",
+        "nav",
+        "ol",
+        "p",
+        "pre",
+        "search",
+        "section",
+        "summary",
+        "table",
+        "textarea",
+        "ul",
+    )
+)
+_LINES = frozenset(
+    (
+        "br",
+        "button",
+        "caption",
+        "dd",
+        "div",
+        "dt",
+        "figcaption",
+        "legend",
+        "li",
+        "optgroup",
+        "option",
+        "select",
+        "tbody",
+        "td",
+        "tfoot",
+        "th",
+        "thead",
+        "tr",
+    )
+)
 _MARKED = re.compile(r"(?<![ \t\n])[ \t\n]*[\x1d\x1e](?:[ \n]*[\x1d\x1e])*(?:\n| (?! ))?")  # starts only where a run does: linear
 _VERBATIM = frozenset({"pre", "textarea"})
 _DECLARED = re.compile(rb"""<meta[^>]+?charset\s*=\s*["']?\s*([\w.:-]+)|<\?xml[^>]+?encoding\s*=\s*["']([\w.:-]+)""", re.IGNORECASE)

@@ -65,7 +65,8 @@ class VectorFieldSpec(BaseModel):
         metric: Metric type.
         index: Vector index.
         encoder: `kind:model[@revision]`; None: vectors come ready-made from the source column.
-        source: The row's field that is encoded, or that holds the vector; None: what the encoder reads ("text", "image").
+        source: The row's field that is encoded, or that holds the vector; None: named as what the encoder reads ("text", "image").
+        modality: What an encoder of several kinds of input finds in `source`: text, image or audio; None: as the names say.
         layer: See `interfaces.Head`; None: the model's own.
         pooling: Likewise.
         normalize: Likewise.
@@ -83,6 +84,7 @@ class VectorFieldSpec(BaseModel):
     index: SerializeAsAny[VectorIndex]
     encoder: str | None = None
     source: str | None = None
+    modality: str | None = None
     layer: str | None = None
     pooling: str | None = None
     normalize: bool | None = None

@@ -118,7 +118,7 @@ class FakeEncoder:
         head = self.resolve(head)
         return VectorSpec("dense", head.truncate_dim or self.dim, head.dtype)
 
-    def preparer(self, role: Role) -> Callable[[Any], Prepared]:
+    def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - it reads nothing but text
         """Counts words."""
         return self._prepare[role]
 

@@ -259,7 +259,7 @@ def test_preparer_is_small_and_picklable(build: Callable[..., Path]) -> None:
         (Head(pooling="men"), "did you mean `mean`"),
         (Head(layer="3"), "layer `3`"),
         (Head(truncate_dim=33), "wanted 1 to 32"),
-        (Head(dtype="binary"), "no binary vectors"),
+        (Head(dtype="sparse"), "no dtype `sparse`"),
     ],
 )
 def test_unknown_heads_are_refused(build: Callable[..., Path], head: Head, words: str) -> None:
