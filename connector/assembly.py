@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from connector.building import Front, Parts, stations_of
 from connector.encoding import Encoding
@@ -25,6 +26,7 @@ from connector.milvus.indexing import wait_for_indexes
 from connector.milvus.sink import MilvusSink
 from connector.pipeline import run
 from connector.plan import Action, Generation, diff, steps, target
+from connector.probing import Goldens
 from connector.recovery import recover
 from connector.report import RunReport, Stopwatch
 from connector.stations import Monitor, Options, Stations
@@ -133,18 +135,26 @@ def _run(front: Front, back: Back, options: Options, monitor: Monitor, begun: fl
     ledger.requeue(options.only or ())
     ready = [field for field in spec.vectors if field.encoder is None]
     stop, watch = monitor.stop.event, monitor.watch
-    with Encoding(front.parts.bindings, job.encode, ready=ready, stop=stop, workers=job.workers, stopwatch=watch) as encoding:
+    goldens = _goldens(back)
+    encode = partial(Encoding, front.parts.bindings, job.encode, ready=ready, workers=job.workers, goldens=goldens)
+    with encode(stop=stop, stopwatch=watch) as encoding:
         stations = stations_of(front, encoding, sink, ledger)
         started = time.perf_counter() - begun
         try:
             run(stations, options, monitor)
         finally:
-            report.encoded, report.truncated = encoding.counters.encoded, encoding.counters.truncated
+            report.encoded, report.truncated, report.notes = encoding.counters.encoded, encoding.counters.truncated, goldens.notes
             report.startup_s = round(started + encoding.counters.startup_s, 3)
     _settle(back, stations, options, report)
     if job.milvus.wait_for_index:
         report.index = wait_for_indexes(back.connection, back.generation.name)
     _judge(job, report)
+
+
+def _goldens(back: Back) -> Goldens:
+    """What the generation's stamp knows of its encoders; what this run finds out is stamped before a vector is written."""
+    catalog, name, stamp = Catalog(back.connection), back.generation.name, back.generation.stamp
+    return Goldens.from_json(stamp.probe if stamp else None, lambda known: catalog.write_probe(name, known.to_json()))
 
 
 def _enter(front: Front, back: Back, sink: MilvusSink, run_id: str) -> None:

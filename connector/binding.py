@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from connector import registry
 from connector.errors import ConfigError, SchemaError, nearest
 from connector.interfaces import Encoder, Head
+from connector.probing import Probed
 from connector.schema.spec import CollectionSpec, VectorFieldSpec
 
 
@@ -32,6 +33,11 @@ class Binding:
     head: Head
     source: str
     modality: str
+
+
+def probed(binding: Binding) -> Probed:
+    """The field as the golden probe sees it."""
+    return Probed(binding.field.name, binding.head, binding.modality)
 
 
 def head_of(field: VectorFieldSpec) -> Head:

@@ -15,11 +15,13 @@ from functools import partial
 from types import TracebackType
 from typing import Self
 
-from connector.binding import Binding, bind, head_of, make_encoder
+from connector.binding import Binding, bind, head_of, make_encoder, probed
 from connector.flow import close, parallel_map, prefetch
 from connector.handle import EncoderHandle, encode_query
 from connector.interfaces import DeviceSpec, Output, Prepared
 from connector.microbatches import EncodingCounters, Replica, checked, empty, faults
+from connector.probing import Goldens, opened
+from connector.quantising import ENOUGH, QUANTISED, fit, quantised
 from connector.record import Window
 from connector.report import Stopwatch
 from connector.schema.spec import VectorFieldSpec
@@ -38,6 +40,7 @@ class Encoding:
         stop: Set from outside to end between two micro-batches; the window under way is not yielded.
         workers: Threads that prepare inputs; with 0 everything happens in the caller's thread.
         stopwatch: Adds up the seconds of `prepare` and `encode`.
+        goldens: What the stamp knows of the encoders.
     """
 
     def __init__(
@@ -49,6 +52,7 @@ class Encoding:
         stop: threading.Event | None = None,
         workers: int = 2,
         stopwatch: Stopwatch | None = None,
+        goldens: Goldens | None = None,
     ) -> None:
         self.counters = EncodingCounters()
         self._bindings = list(bindings)
@@ -57,6 +61,7 @@ class Encoding:
         self._stop = stop or threading.Event()
         self._workers = workers
         self._stopwatch = stopwatch or Stopwatch()
+        self._goldens = goldens or Goldens()
         self._replicas: dict[tuple[int, DeviceSpec], Replica] = {}
         self._open = contextlib.ExitStack()
 
@@ -86,6 +91,7 @@ class Encoding:
                 if self._stop.is_set():
                     return
                 if group is None:
+                    self._quantise(window)
                     yield window
         finally:
             close(batches)
@@ -118,11 +124,25 @@ class Encoding:
             for binding, output in zip(group.bindings, outputs, strict=True):
                 _scatter(batch.window, binding, checked(output, binding.encoder.spec(binding.head), len(indices), group.name), rows_of)
 
+    def _quantise(self, window: Window) -> None:
+        """Makes the small types of a whole window; the first one of a generation fits the scale."""
+        for binding in self._bindings:
+            name, dtype = binding.field.name, binding.field.dtype
+            if dtype not in QUANTISED:
+                continue
+            good = [index for index in range(len(window.rows)) if index not in window.bad]
+            if dtype == "int8" and name not in self._goldens.scales and good:
+                self._goldens.add(scales={name: fit(window.vectors[name][good])})
+                if len(good) < ENOUGH:
+                    self._goldens.notes.append(f"field {name}: the int8 scale was fitted on {len(good)} vectors only")
+            window.vectors[name] = quantised(window.vectors[name], dtype, self._goldens.scales.get(name))
+
     def _replica(self, group: Group) -> Replica:
         key = (id(group.encoder), group.device)
         if key not in self._replicas:
             start = time.perf_counter()
-            model = self._open.enter_context(group.encoder.open(group.device))
+            fields = [probed(one) for same in self._groups if (id(same.encoder), same.device) == key for one in same.bindings]
+            model = self._open.enter_context(opened(group.encoder, group.device, fields, self._goldens, group.name))
             self.counters.startup_s += time.perf_counter() - start
             self._replicas[key] = Replica(model, group.name, self.counters, self._stopwatch, self._stop)
         return self._replicas[key]

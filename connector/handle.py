@@ -18,6 +18,7 @@ from connector.binding import Binding
 from connector.errors import ConfigError, EncodeError, RowError
 from connector.interfaces import DeviceSpec, Encoder, Head, Prepared, Role, VectorSpec
 from connector.microbatches import EncodingCounters, Replica, checked, empty, faults
+from connector.probing import Goldens, Probed, opened
 from connector.queries import modality_of, unwrapped
 from connector.report import Stopwatch
 
@@ -29,13 +30,24 @@ class EncoderHandle:
         encoder: The encoder.
         head: What to take from it; default the model's own embedding.
         device: Where and how to compute.
+        goldens: What the stamp of the collection that is searched knows of the encoder.
+        field: The field that is searched, if there is one.
     """
 
-    def __init__(self, encoder: Encoder, head: Head | None = None, device: DeviceSpec | None = None) -> None:
+    def __init__(
+        self,
+        encoder: Encoder,
+        head: Head | None = None,
+        device: DeviceSpec | None = None,
+        *,
+        goldens: Goldens | None = None,
+        field: Probed | None = None,
+    ) -> None:
         self.encoder = encoder
         self.head = encoder.resolve(head or Head())
         self.counters = EncodingCounters()
         self._device = device or DeviceSpec()
+        self._goldens, self._fields = goldens or Goldens(), [field] if field else []
         self._replica: Replica | None = None
         self._open = contextlib.ExitStack()
 
@@ -80,7 +92,7 @@ class EncoderHandle:
 
     def _running(self, name: str) -> Replica:
         if self._replica is None:
-            model = self._open.enter_context(self.encoder.open(self._device))
+            model = self._open.enter_context(opened(self.encoder, self._device, self._fields, self._goldens, name))
             self._replica = Replica(model, name, self.counters, Stopwatch(), threading.Event())
         return self._replica
 

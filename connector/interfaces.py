@@ -229,8 +229,14 @@ class Encoder(Protocol):
 
 
 def identity(encoder: Encoder, head: Head) -> dict[str, Any]:
-    """The encoder identity of a vector field as JSON values: model identity and resolved head."""
-    return {"model": asdict(encoder.model), "head": asdict(encoder.resolve(head))}
+    """The encoder identity of a vector field as JSON values: model identity and resolved head.
+
+    Where the weights' hash names a model, its own name says nothing more, and would make a renamed or copied folder another model.
+    """
+    model = asdict(encoder.model)
+    if encoder.model.weights:
+        del model["model"]
+    return {"model": model, "head": asdict(encoder.resolve(head))}
 
 
 @dataclass(slots=True)

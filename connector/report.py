@@ -61,6 +61,7 @@ class RunReport(BaseModel):
         encoded: Inputs that went through a model.
         truncated: Inputs longer than the model reads.
         gaps: Parts of the source that could not be listed.
+        notes: What else should be known of this run.
         unnamed: Documents whose own key could not be read.
         rejects: The first rejects of this run, at most 20.
         seconds: Wall time, start-up included.
@@ -79,6 +80,7 @@ class RunReport(BaseModel):
     encoded: int = 0
     truncated: int = 0
     gaps: list[str] = Field(default_factory=list)
+    notes: list[str] = Field(default_factory=list)
     unnamed: int = 0
     rejects: list[str] = Field(default_factory=list)
     seconds: float = 0.0
@@ -121,6 +123,7 @@ class RunReport(BaseModel):
         lines = [documents, f"{work}; {stations}" if stations else work]
         lines += [f"indexed: {', '.join(f'{name} {done}' for name, done in self.index.items())}"] if self.index else []
         lines += [f"gap: {gap}" for gap in self.gaps]
+        lines += [f"note: {note}" for note in self.notes]
         lines += [f"rejected: {reject}" for reject in self.rejects]
         return "\n".join(lines)
 

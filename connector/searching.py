@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from connector.binding import Binding
+from connector.binding import Binding, probed
 from connector.building import Parts
 from connector.encoding import EncoderHandle
 from connector.errors import ConfigError, PlanNeeded, RowError, nearest
@@ -19,6 +19,8 @@ from connector.milvus.catalog import Catalog
 from connector.milvus.client import connect
 from connector.milvus.search import Hit, search
 from connector.milvus.sink import MilvusSink
+from connector.probing import Goldens
+from connector.quantising import QUANTISED, quantised
 from connector.queries import Key, Query, modality_of
 from connector.schema.spec import VectorFieldSpec
 
@@ -51,7 +53,7 @@ def search_job(job: Job, query: Query, *, field: str | None = None, limit: int =
         if isinstance(query, Key):
             vector = _stored(MilvusSink(connection, live.name, parts.spec), query, parts, vector_field)
         else:
-            vector = _encoded(parts, vector_field, query)
+            vector = _encoded(parts, vector_field, query, Goldens.from_json(live.stamp.probe))
         columns = [column.name for column in parts.spec.columns]
         [hits] = search(
             connection, live.name, parts.spec, [vector], field=vector_field.name, limit=limit, filter=where, output_fields=columns
@@ -105,15 +107,17 @@ def _stored(sink: MilvusSink, query: Key, parts: Parts, field: VectorFieldSpec) 
     return row[field.name]
 
 
-def _encoded(parts: Parts, field: VectorFieldSpec, query: Query) -> Any:
+def _encoded(parts: Parts, field: VectorFieldSpec, query: Query, goldens: Goldens) -> Any:
     binding: Binding | None = next((one for one in parts.bindings if one.field.name == field.name), None)
     if binding is None:
         raise ConfigError(f"{field.name} holds ready-made vectors: no query can be encoded for it", hint="search by --like KEY")
     if _modality(query) not in binding.encoder.inputs:
         problem = f"{field.name} is searched by {' or '.join(sorted(binding.encoder.inputs))}, not by {_modality(query)}"
         raise ConfigError(problem, hint="give words for text, --image FILE for pictures, or --like KEY")
-    with EncoderHandle(binding.encoder, binding.head, parts.job.encode.get(field.name, DeviceSpec())) as encoder:
+    device = parts.job.encode.get(field.name, DeviceSpec())
+    with EncoderHandle(binding.encoder, binding.head, device, goldens=goldens, field=probed(binding)) as encoder:
         try:
-            return encoder.encode([query], role="query")[0]
+            vectors = encoder.encode([query], role="query")
+            return (quantised(vectors, field.dtype, goldens.scales.get(field.name)) if field.dtype in QUANTISED else vectors)[0]
         except RowError as error:
             raise ConfigError(f"cannot search for {query!r}: {error.message}", hint=error.hint or "give another query") from None

@@ -7,7 +7,8 @@ it again, and a request whose answer got lost is sent again. What was created is
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from connector import faults
@@ -101,6 +102,12 @@ class Catalog:
     def write_epoch(self, collection: str, number: int) -> None:
         """Notes that a run was finished; the stamp stays as it is."""
         self._alter(collection, {EPOCH: str(number)})
+
+    def write_probe(self, collection: str, probe: Mapping[str, Any]) -> None:
+        """Adds to a stamp what a run found out about its encoders; the rest of it stays as it is."""
+        stamp = self.stamp(collection)
+        if stamp is not None:
+            self._alter(collection, {STAMP: replace(stamp, probe=probe).to_json()})
 
     def load(self, collection: str) -> None:
         """Makes a collection answer reads, and waits for it; Milvus Lite needs it after every opening of the file."""

@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from connector.errors import ConfigError, OutOfMemory, RowError
 from connector.interfaces import DeviceSpec, Head, Model, ModelIdentity, Output, Prepared, Role, TextLimits, VectorSpec
+from connector.probing import TEXTS
 from connector.testing.encoder_check import check_encoder
 
 __all__ = ["COUNTS", "FakeEncoder", "FakeModel", "FakePreparer", "check_encoder", "fake_vector", "word_tokenizer"]
@@ -76,6 +77,10 @@ class FakeEncoder:
         budget: Cost of a micro-batch.
         delay: Seconds that each input takes.
         query_prompt: Put before what is searched for.
+        seed: Changes every vector and not the identity, as weights do that were exchanged under the same name.
+        low: Precision that it computes in unless fp32 is asked for.
+        noise: How far, relative to their length, vectors of that precision are off.
+        probed: Whether the golden probe encodes its inputs, which are counted like others.
     """
 
     inputs = frozenset({"text"})
@@ -94,6 +99,10 @@ class FakeEncoder:
         budget: int = 64,
         delay: float = 0.0,
         query_prompt: str = "",
+        seed: str = "",
+        low: str = "fp32",
+        noise: float = 0.0,
+        probed: bool = False,  # noqa: FBT001, FBT002 - a key of a job
     ) -> None:
         self.counts: Counter[str] = Counter()
         self.batches: list[list[int]] = []
@@ -101,6 +110,8 @@ class FakeEncoder:
         self.model = ModelIdentity("fake", model, revision, "", {"max_tokens": max_tokens, "query_prompt": query_prompt})
         self.dim, self.gives, self.fits, self.budget, self.delay = dim, gives or dim, fits, budget, delay
         self.nan_on, self.zero_on = nan_on, zero_on
+        self.seed, self.low, self.noise = seed, low, noise
+        self.probe_inputs = {"text": TEXTS if probed else ()}
         self._prepare = {"document": FakePreparer(fail_on, max_tokens), "query": FakePreparer(fail_on, max_tokens, query_prompt)}
 
     def resolve(self, head: Head) -> Head:
@@ -109,8 +120,12 @@ class FakeEncoder:
         Raises:
             ConfigError: Another layer or pooling, or vectors that are not float.
         """
-        if head.layer not in {None, "hash"} or head.pooling not in {None, "mean"} or head.dtype not in {"float32", "float16", "bfloat16"}:
-            raise ConfigError(f"the fake encoder has no {head}", hint="valid: layer hash, pooling mean, dtype float32, float16, bfloat16")
+        if (
+            head.layer not in {None, "hash"}
+            or head.pooling not in {None, "mean"}
+            or head.dtype not in {"float32", "float16", "bfloat16", "int8", "binary"}
+        ):
+            raise ConfigError(f"the fake encoder has no {head}", hint="valid: layer hash, pooling mean, any dense dtype")
         return replace(head, layer="hash", pooling="mean", normalize=head.normalize is not False)
 
     def spec(self, head: Head) -> VectorSpec:
@@ -126,7 +141,8 @@ class FakeEncoder:
     def open(self, device: DeviceSpec) -> Iterator[Model]:
         """A model that hashes; opening is counted."""
         self.count("opened", 1)
-        yield FakeModel(self, self.budget if device.batch == "auto" else device.batch)
+        low = self.low if device.precision == "auto" else device.precision
+        yield FakeModel(self, self.budget if device.batch == "auto" else device.batch, low)
 
     def count(self, what: str, number: int) -> None:
         """Adds to this encoder's `counts` and to `COUNTS`."""
@@ -137,10 +153,9 @@ class FakeEncoder:
 class FakeModel:
     """The fake encoder's model."""
 
-    precision = "fp32"
-
-    def __init__(self, encoder: FakeEncoder, budget: int) -> None:
+    def __init__(self, encoder: FakeEncoder, budget: int, precision: str = "fp32") -> None:
         self.budget = budget
+        self.precision = precision
         self._encoder = encoder
 
     def forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
@@ -160,7 +175,9 @@ class FakeModel:
         return [_cut(whole, head) for head in heads]
 
     def _vector(self, text: str) -> npt.NDArray[np.float32]:
-        vector = fake_vector(text, self._encoder.gives)
+        vector = fake_vector(self._encoder.seed + text, self._encoder.gives)
+        if self.precision != "fp32" and self._encoder.noise:
+            vector += self._encoder.noise * fake_vector(f"noise {text}", self._encoder.gives)
         if any(word in text for word in self._encoder.nan_on):
             vector[-1] = np.nan
         if any(word in text for word in self._encoder.zero_on):

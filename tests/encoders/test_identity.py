@@ -1,0 +1,93 @@
+"""What makes vectors comparable: every change of it is refused and named, at ingest and at search; where a model lies is not part of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import connector
+from connector.encoders.transformers import TransformersEncoder
+from connector.errors import PlanNeeded
+from connector.interfaces import Head, identity
+from connector.schema import Collection, Field, Vector, VectorField
+from tests.encoders.conftest import Build, build_model, write_sentence_transformers
+
+ROWS: list[dict[str, Any]] = [{"id": "a", "title": "the cat sat"}, {"id": "b", "title": "red green blue"}]
+
+
+def declared(model: Path, **options: Any) -> type[Collection]:
+    """A collection of titles encoded by the model in a folder."""
+
+    class Docs(Collection):
+        id: str = Field(primary_key=True, max_length=8)
+        title: str = Field(max_length=20)
+        vector: Vector = VectorField(**{"dim": 32, "encoder": f"transformers:{model}", "source": "title", **options})
+
+    return Docs
+
+
+def reweighted(folder: Path) -> None:
+    """Other random weights of the same shapes."""
+    import safetensors.torch
+
+    tensors = safetensors.torch.load_file(folder / "model.safetensors")
+    safetensors.torch.save_file({name: one + 0.01 for name, one in tensors.items()}, folder / "model.safetensors", {"format": "pt"})
+
+
+def retokenised(folder: Path) -> None:
+    """A tokenizer with one more normalisation."""
+    path = folder / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    tokenizer["normalizer"] = {"type": "Lowercase"}
+    path.write_text(json.dumps(tokenizer))
+
+
+CHANGES: list[tuple[str, Callable[[Path], None] | None, dict[str, Any]]] = [
+    ("encoder model.weights", reweighted, {}),
+    ("encoder model.preprocessing.tokenizer", retokenised, {}),
+    ("encoder model.preprocessing.max_tokens", None, {"max_tokens": 20}),
+    ("encoder model.preprocessing.prompts.query", None, {"query_prompt": "the "}),
+    ("encoder model.preprocessing.prompts.document", None, {"document_prompt": "the "}),
+    ("encoder head.pooling", None, {"pooling": "max"}),
+    ("encoder head.normalize", None, {"normalize": True}),
+    ("encoder head.truncate_dim", None, {"truncate_dim": 16, "dim": 16}),
+]
+
+
+@pytest.mark.parametrize(("named", "change", "options"), CHANGES, ids=[name for name, _, _ in CHANGES])
+def test_a_change_is_refused_and_named(build: Build, named: str, change: Callable[[Path], None] | None, options: dict[str, Any]) -> None:
+    """Neither a run nor a search mixes two encoders, and the message says what differs."""
+    folder = build()
+    connector.run(ROWS, into=declared(folder), milvus="docs.db")
+    if change:
+        change(folder)
+    with pytest.raises(PlanNeeded, match=f"vector: {named} .* live, .* in code"):
+        connector.run([*ROWS, {"id": "c", "title": "a dog"}], into=declared(folder, **options), milvus="docs.db")
+    with pytest.raises(PlanNeeded, match="another encoder: .*" + named.removeprefix("encoder ").split(".")[1]):
+        connector.search(declared(folder, **options), "cat", milvus="docs.db")
+
+
+def test_a_model_that_moved_is_the_same(build: Build) -> None:
+    """A renamed or copied folder has the same weights, so nothing is encoded again and searches go on."""
+    folder = build()
+    connector.run(ROWS, into=declared(folder), milvus="docs.db")
+    moved = folder.rename(folder.with_name("elsewhere"))
+    report = connector.run([*ROWS, {"id": "c", "title": "a dog"}], into=declared(moved), milvus="docs.db")
+    assert (report.counts.unchanged, report.counts.written) == (2, 1)
+    assert connector.search(declared(moved), "a dog", milvus="docs.db", limit=1)[0].id == "c"
+    assert str(folder) not in json.dumps(identity(TransformersEncoder(str(moved)), Head()))
+
+
+def test_a_folder_of_other_settings_is_another_encoder(tmp_path: Path) -> None:
+    """What the folder itself states, such as its pooling, counts like what a schema states."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    plain = identity(TransformersEncoder(str(build_model(folder))), Head())
+    write_sentence_transformers(folder, {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, normalize=True)
+    stated = identity(TransformersEncoder(str(folder)), Head())
+    assert (plain["head"]["pooling"], stated["head"]["pooling"]) == ("mean", "cls")
+    assert plain["model"] == stated["model"]
