@@ -10,7 +10,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from connector.building import Front, Parts, stations_of
@@ -31,6 +31,7 @@ from connector.recovery import recover
 from connector.report import RunReport, Stopwatch
 from connector.stations import Monitor, Options, Stations
 from connector.stopping import Stop
+from connector.vectorcache import VectorCache
 
 
 def plan(job: Job) -> tuple[Action, ...]:
@@ -137,18 +138,26 @@ def _run(front: Front, back: Back, options: Options, monitor: Monitor, begun: fl
     stop, watch = monitor.stop.event, monitor.watch
     goldens = _goldens(back)
     encode = partial(Encoding, front.parts.bindings, job.encode, ready=ready, workers=job.workers, goldens=goldens)
-    with encode(stop=stop, stopwatch=watch) as encoding:
+    with VectorCache(job.cache_path, job.vector_cache) as cache, encode(stop=stop, stopwatch=watch, cache=cache) as encoding:
         stations = stations_of(front, encoding, sink, ledger)
         started = time.perf_counter() - begun
         try:
-            run(stations, options, monitor)
+            run(stations, options, replace(monitor, on_window=lambda known: _committed(cache, monitor, known)))
         finally:
-            report.encoded, report.truncated, report.notes = encoding.counters.encoded, encoding.counters.truncated, goldens.notes
+            counters = encoding.counters
+            report.encoded, report.reused, report.truncated = counters.encoded, counters.reused, counters.truncated
+            report.notes += goldens.notes
+            report.notes += [f"vectors are not kept for another time: {cache.problem}"] if cache.problem else []
             report.startup_s = round(started + encoding.counters.startup_s, 3)
     _settle(back, stations, options, report)
     if job.milvus.wait_for_index:
         report.index = wait_for_indexes(back.connection, back.generation.name)
     _judge(job, report)
+
+
+def _committed(cache: VectorCache, monitor: Monitor, report: RunReport) -> None:
+    cache.window_committed()
+    monitor.on_window(report)
 
 
 def _goldens(back: Back) -> Goldens:

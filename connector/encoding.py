@@ -11,11 +11,13 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
 from typing import Self
 
 from connector.binding import Binding, bind, head_of, make_encoder, probed
+from connector.errors import RowError
 from connector.flow import close, parallel_map, prefetch
 from connector.handle import EncoderHandle, encode_query
 from connector.interfaces import DeviceSpec, Output, Prepared
@@ -24,10 +26,21 @@ from connector.probing import Goldens, opened
 from connector.quantising import ENOUGH, QUANTISED, fit, quantised
 from connector.record import Window
 from connector.report import Stopwatch
+from connector.reuse import Reuse, output_of
 from connector.schema.spec import VectorFieldSpec
-from connector.slices import MAX_PREPARED, Group, Slice, cut, grouped, merged, prepared
+from connector.slices import MAX_PREPARED, Group, Kept, Slice, cut, grouped, merged, prepared
+from connector.vectorcache import Vector, VectorCache
 
 __all__ = ["Binding", "EncoderHandle", "Encoding", "EncodingCounters", "bind", "encode_query", "head_of", "make_encoder"]
+
+
+@dataclass(slots=True)
+class _New:
+    """An input to be encoded: prepared, what names its content, and the rows that it stands in."""
+
+    item: Prepared
+    key: bytes | None
+    rows: list[int]
 
 
 class Encoding:
@@ -41,6 +54,7 @@ class Encoding:
         workers: Threads that prepare inputs; with 0 everything happens in the caller's thread.
         stopwatch: Adds up the seconds of `prepare` and `encode`.
         goldens: What the stamp knows of the encoders.
+        cache: Vectors that were paid for before.
     """
 
     def __init__(
@@ -53,6 +67,7 @@ class Encoding:
         workers: int = 2,
         stopwatch: Stopwatch | None = None,
         goldens: Goldens | None = None,
+        cache: VectorCache | None = None,
     ) -> None:
         self.counters = EncodingCounters()
         self._bindings = list(bindings)
@@ -62,6 +77,7 @@ class Encoding:
         self._workers = workers
         self._stopwatch = stopwatch or Stopwatch()
         self._goldens = goldens or Goldens()
+        self._reuse = Reuse(cache, self._goldens)
         self._replicas: dict[tuple[int, DeviceSpec], Replica] = {}
         self._open = contextlib.ExitStack()
 
@@ -91,13 +107,14 @@ class Encoding:
                 if self._stop.is_set():
                     return
                 if group is None:
+                    self._reuse.window_made()
                     self._quantise(window)
                     yield window
         finally:
             close(batches)
 
     def _prepared(self, windows: Iterator[Window]) -> Iterator[Slice]:
-        prepare = partial(prepared, stopwatch=self._stopwatch)
+        prepare = partial(prepared, stopwatch=self._stopwatch, reuse=self._reuse)
         slices = parallel_map(prepare, cut(windows, self._groups, self._ready), workers=self._workers, ahead=self._workers + 2)
         return prefetch(merged(slices), depth=min(self._workers, 2), size=lambda batch: batch.nbytes, max_bytes=MAX_PREPARED)
 
@@ -107,22 +124,55 @@ class Encoding:
                 window.vectors[binding.field.name] = empty(len(window.rows), binding.encoder.spec(binding.head))
 
     def _encode(self, batch: Slice, group: Group) -> None:
-        good: list[tuple[Prepared, list[int]]] = []
-        for result, rows in zip(batch.results, batch.rows, strict=True):
-            if isinstance(result, Prepared):
-                good.append((result, rows))
-            else:
-                _mark(batch.window, rows, f"field `{group.source}`: {result.message}")
-        if not good or self._stop.is_set():
+        kept, new = self._sorted(batch, group)
+        if kept:
+            self.counters.reused += len(kept)
+            known = [output_of(vectors) for vectors in zip(*(vectors for vectors, _ in kept), strict=True)]
+            self._scatter(batch.window, group, known, [rows for _, rows in kept])
+        if not new or self._stop.is_set():
             return
         replica = self._replica(group)
-        for indices, outputs in replica.run([item for item, _ in good], [binding.head for binding in group.bindings]):
-            rows_of = [good[index][1] for index in indices]
+        for indices, outputs in replica.run([one.item for one in new], [binding.head for binding in group.bindings]):
+            some = [new[index] for index in indices]
             if outputs is None:
-                _mark(batch.window, rows_of[0], f"field `{group.source}`: does not fit in memory even alone")
+                _mark(batch.window, some[0].rows, f"field `{group.source}`: does not fit in memory even alone")
                 continue
-            for binding, output in zip(group.bindings, outputs, strict=True):
-                _scatter(batch.window, binding, checked(output, binding.encoder.spec(binding.head), len(indices), group.name), rows_of)
+            specs = [binding.encoder.spec(binding.head) for binding in group.bindings]
+            good = [checked(output, spec, len(some), group.name) for output, spec in zip(outputs, specs, strict=True)]
+            wrong = self._scatter(batch.window, group, good, [one.rows for one in some])
+            fit = {place: one.key for place, one in enumerate(some) if one.key is not None and place not in wrong}
+            self._reuse.add(group.bindings, fit, good)
+
+    def _sorted(self, batch: Slice, group: Group) -> tuple[list[tuple[list[Vector], list[int]]], list[_New]]:
+        """The inputs whose vectors are known by now, with their rows, and those to be encoded, equal ones once; the rest is marked."""
+        found = zip(batch.results, batch.keys, batch.rows, strict=True)
+        late = self._reuse.find(group.bindings, [key for key in batch.keys if key is not None])
+        kept: list[tuple[list[Vector], list[int]]] = []
+        new: dict[object, _New] = {}
+        for result, key, rows in found:
+            if isinstance(result, RowError):
+                _mark(batch.window, rows, f"field `{group.source}`: {result.message}")
+            elif isinstance(result, Kept) or key in late:
+                kept.append((result.vectors if isinstance(result, Kept) else late[key or b""], rows))
+            elif key in new:
+                new[key].rows += rows
+            else:
+                new[id(result) if key is None else key] = _New(result, key, rows)
+        return kept, list(new.values())
+
+    def _scatter(self, window: Window, group: Group, outputs: Sequence[Output], rows_of: list[list[int]]) -> set[int]:
+        """Puts vector i of each field where `rows_of[i]` says, unless it must not be stored; which ones must not."""
+        refused: set[int] = set()
+        for binding, output in zip(group.bindings, outputs, strict=True):
+            vectors, wrong = window.vectors[binding.field.name], faults(output, binding.field.metric)
+            refused |= set(wrong)
+            for index, rows in enumerate(rows_of):
+                if index in wrong:
+                    _mark(window, rows, f"field `{binding.field.name}`: {wrong[index]}")
+                    continue
+                for row in rows:
+                    vectors[row] = output[index]
+        return refused
 
     def _quantise(self, window: Window) -> None:
         """Makes the small types of a whole window; the first one of a generation fits the scale."""
@@ -151,15 +201,3 @@ class Encoding:
 def _mark(window: Window, rows: list[int], reason: str) -> None:
     for index in rows:
         window.bad.setdefault(index, ("encode", reason))
-
-
-def _scatter(window: Window, binding: Binding, output: Output, rows_of: list[list[int]]) -> None:
-    """Puts vector i where `rows_of[i]` says, unless it must not be stored."""
-    vectors = window.vectors[binding.field.name]
-    wrong = faults(output, binding.field.metric)
-    for index, rows in enumerate(rows_of):
-        if index in wrong:
-            _mark(window, rows, f"field `{binding.field.name}`: {wrong[index]}")
-        else:
-            for row in rows:
-                vectors[row] = output[index]

@@ -19,6 +19,7 @@ from connector.errors import ConfigError, EncodeError, RowError
 from connector.interfaces import DeviceSpec, Encoder, Head, Prepared, Role, VectorSpec
 from connector.microbatches import EncodingCounters, Replica, checked, empty, faults
 from connector.probing import Goldens, Probed, opened
+from connector.quantising import QUANTISED, fit, quantised
 from connector.queries import modality_of, unwrapped
 from connector.report import Stopwatch
 
@@ -48,11 +49,14 @@ class EncoderHandle:
         self.counters = EncodingCounters()
         self._device = device or DeviceSpec()
         self._goldens, self._fields = goldens or Goldens(), [field] if field else []
+        self._name = field.name if field else ""
         self._replica: Replica | None = None
         self._open = contextlib.ExitStack()
 
     def encode(self, inputs: Sequence[Any], role: Role = "document") -> npt.NDArray[np.generic]:
-        """Vectors (n, dim) float32, row i for input i; an array of n objects where vectors have no fixed length.
+        """Vectors (n, dim), row i for input i; an array of n objects where vectors have no fixed length.
+
+        They are float32, except for a head of dtype int8 (n, dim), binary (n, dim / 8) uint8, or float16.
 
         Args:
             inputs: Texts, or whatever else the encoder reads. One that reads text and something else takes `str` for text: wrap the path of
@@ -62,7 +66,28 @@ class EncoderHandle:
         Raises:
             RowError: An input cannot be encoded; the message names its place.
             EncodeError: The model failed, or gave numbers that are not finite.
+            ConfigError: int8 vectors are wanted, and no scale was fitted.
         """
+        dtype, scale = self.head.dtype, self._goldens.scales.get(self._name)
+        if dtype == "int8" and scale is None:
+            raise ConfigError("int8 vectors need a scale that is the same for all of them", hint="call fit(sample of inputs) once")
+        vectors = self._encode(inputs, role)
+        if dtype in QUANTISED:
+            return quantised(vectors, dtype, scale)
+        return vectors.astype(np.float16) if dtype == "float16" and vectors.dtype == np.float32 else vectors
+
+    def fit(self, sample: Sequence[Any]) -> float:
+        """Fits the scale of int8 vectors on a sample of inputs, a few hundred at least; what one step is worth.
+
+        Raises:
+            RowError: An input cannot be encoded.
+            EncodeError: The model failed.
+        """
+        scale = fit(self._encode(sample, "document"))
+        self._goldens.add(scales={self._name: scale})
+        return scale
+
+    def _encode(self, inputs: Sequence[Any], role: Role) -> npt.NDArray[np.generic]:
         if isinstance(inputs, str | bytes):
             raise ConfigError(f"encode() takes a list of inputs, not one {type(inputs).__name__}", hint="write encode([text])")
         places: dict[str, list[int]] = {}

@@ -108,6 +108,7 @@ class Job(_Strict):
         read: Columns of a table that name files, whose text is read and parsed.
         map: Schema field to offered field, where the names differ.
         transform: `module:function`, or the function itself: a row in; a row, a list of rows, or None out.
+        vector_cache: Most bytes of vectors that are kept in `vectors.db` beside the ledger, so that nothing is encoded twice; 0: none.
         max_document_bytes: Larger documents are rejected.
         workers: Threads that read and parse; 0 runs every station serially.
         where: The file, for messages.
@@ -129,6 +130,7 @@ class Job(_Strict):
     read: list[str] = []
     map: dict[str, str] = {}
     transform: Any = None
+    vector_cache: pydantic.ByteSize = pydantic.ByteSize(1 << 30)
     max_document_bytes: Annotated[int, Field(ge=1)] = MAX_DOCUMENT_BYTES
     workers: Annotated[int, Field(ge=0, le=64)] = 2
     where: str = "job"
@@ -149,6 +151,11 @@ class Job(_Strict):
     def state_path(self) -> Path:
         """The ledger file in force."""
         return self.state or Path(".connector") / f"{self.job}.db"
+
+    @property
+    def cache_path(self) -> Path:
+        """Where vectors are kept; jobs with one folder for their ledgers share it."""
+        return self.state_path.with_name("vectors.db")
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Job:

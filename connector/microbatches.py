@@ -25,6 +25,7 @@ class EncodingCounters:
 
     Attributes:
         encoded: Inputs that went through a model; an input that fills several fields, or stands twice in a window, counts once.
+        reused: Inputs whose vectors were known.
         forwards: Calls of `Model.forward` that came back.
         truncated: Inputs longer than the model reads.
         halvings: Batches that did not fit in memory.
@@ -34,6 +35,7 @@ class EncodingCounters:
     """
 
     encoded: int = 0
+    reused: int = 0
     forwards: int = 0
     truncated: int = 0
     halvings: int = 0

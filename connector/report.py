@@ -59,6 +59,7 @@ class RunReport(BaseModel):
         counts: Documents.
         rows: Rows.
         encoded: Inputs that went through a model.
+        reused: Inputs whose vectors were paid for before.
         truncated: Inputs longer than the model reads.
         gaps: Parts of the source that could not be listed.
         notes: What else should be known of this run.
@@ -78,6 +79,7 @@ class RunReport(BaseModel):
     counts: Counts = Field(default_factory=Counts)
     rows: RowCounts = Field(default_factory=RowCounts)
     encoded: int = 0
+    reused: int = 0
     truncated: int = 0
     gaps: list[str] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
@@ -118,7 +120,10 @@ class RunReport(BaseModel):
             f"{self.collection or self.job}  {c.listed:,} listed = {c.unchanged:,} unchanged + {c.written:,} written + {c.empty:,} empty"
             f" + {c.rejected:,} rejected + {c.deferred:,} deferred; {c.deleted:,} deleted     in {self.seconds:.1f} s"
         )
-        work = f"rows: {rows.upserted:,} upserted, {rows.deleted:,} deleted, {self.encoded:,} encoded; start-up {self.startup_s:.1f} s"
+        again = f", {self.reused:,} reused" if self.reused else ""
+        work = (
+            f"rows: {rows.upserted:,} upserted, {rows.deleted:,} deleted, {self.encoded:,} encoded{again}; start-up {self.startup_s:.1f} s"
+        )
         stations = "  ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stations.items())
         lines = [documents, f"{work}; {stations}" if stations else work]
         lines += [f"indexed: {', '.join(f'{name} {done}' for name, done in self.index.items())}"] if self.index else []

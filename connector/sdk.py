@@ -71,20 +71,21 @@ def rejects(job: Job | str | Path) -> list[dict[str, Any]]:
     return stored_rejects(known.state_path, known.scope)
 
 
-def encoder(reference: str, *, device: DeviceSpec | None = None, head: Head | None = None, **options: Any) -> EncoderHandle:
+def encoder(reference: str, *, device: DeviceSpec | str = "auto", **options: Any) -> EncoderHandle:
     """An encoder to call: `encoder("transformers:org/model").encode(["words"])` gives (1, dim) float32.
 
     Pictures are named by path, or given as bytes, PIL images or arrays: `encoder("timm:resnet50").encode(["towhee.jpg"])`.
 
     Args:
         reference: `kind:model[@revision]`.
-        device: Where and how it computes.
-        head: What to take from the model; default its own embedding.
-        **options: The encoder's own keyword arguments, such as prompts.
+        device: Where it computes, or where and how.
+        **options: What to take from the model, as in a schema (`layer`, `pooling`, `normalize`, `truncate_dim`, `dtype`; default its own
+            embedding), and the encoder's own keyword arguments, such as prompts.
     """
     kind, _, model = reference.partition(":")
+    head = Head(**{name: options.pop(name) for name in Head.__dataclass_fields__ if name in options})
     made = registry.create("encoders", kind, {"model": model, **options}, where=f"encoder {reference}")
-    return EncoderHandle(made, head or Head(), device or DeviceSpec())
+    return EncoderHandle(made, head, DeviceSpec(device=device) if isinstance(device, str) else device)
 
 
 def source(kind: str, **options: Any) -> Source:

@@ -20,7 +20,6 @@ from connector.milvus.client import connect
 from connector.milvus.search import Hit, search
 from connector.milvus.sink import MilvusSink
 from connector.probing import Goldens
-from connector.quantising import QUANTISED, quantised
 from connector.queries import Key, Query, modality_of
 from connector.schema.spec import VectorFieldSpec
 
@@ -117,7 +116,6 @@ def _encoded(parts: Parts, field: VectorFieldSpec, query: Query, goldens: Golden
     device = parts.job.encode.get(field.name, DeviceSpec())
     with EncoderHandle(binding.encoder, binding.head, device, goldens=goldens, field=probed(binding)) as encoder:
         try:
-            vectors = encoder.encode([query], role="query")
-            return (quantised(vectors, field.dtype, goldens.scales.get(field.name)) if field.dtype in QUANTISED else vectors)[0]
+            return encoder.encode([query], role="query")[0]
         except RowError as error:
             raise ConfigError(f"cannot search for {query!r}: {error.message}", hint=error.hint or "give another query") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from connector.binding import Binding
 from connector.errors import RowError
@@ -19,13 +19,26 @@ from connector.record import Window
 from connector.report import Stopwatch
 from connector.schema.spec import VectorFieldSpec
 
+if TYPE_CHECKING:
+    from connector.reuse import Reuse
+    from connector.vectorcache import Vector
+
 SLICE = 16
 """Inputs that one worker prepares at a time."""
 
 MAX_PREPARED = 64 << 20
 """Most bytes of prepared inputs that are sorted together; about three times as much is held at a time."""
 
-Result: TypeAlias = Prepared | RowError
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """An input whose vectors are known: one a field of its group."""
+
+    vectors: list[Vector]
+
+
+Result: TypeAlias = Prepared | RowError | Kept
+"""What became of an input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +48,7 @@ class Group:
     Attributes:
         encoder: Their encoder.
         source: The row's field that is encoded.
+        modality: What is in it.
         device: Where and how to compute.
         bindings: The fields, one head each.
         prepare: Prepares one input.
@@ -42,6 +56,7 @@ class Group:
 
     encoder: Encoder
     source: str
+    modality: str
     device: DeviceSpec
     bindings: list[Binding]
     prepare: Callable[[Any], Prepared]
@@ -60,6 +75,7 @@ class Slice:
         window: The window.
         group: The fields to fill; None marks the window's end.
         inputs: As the rows hold them; emptied once they are prepared.
+        keys: For each input what names its content, or None.
         rows: For each input the indices of the rows that it stands in.
         results: For each input what became of it.
     """
@@ -67,6 +83,7 @@ class Slice:
     window: Window
     group: Group | None = None
     inputs: list[Any] = field(default_factory=list)
+    keys: list[bytes | None] = field(default_factory=list)
     rows: list[list[int]] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
 
@@ -84,7 +101,7 @@ def grouped(bindings: Sequence[Binding], devices: Mapping[str, DeviceSpec]) -> l
         key = (id(binding.encoder), binding.source, binding.modality, device)
         if key not in groups:
             prepare = binding.encoder.preparer("document", binding.modality)
-            groups[key] = Group(binding.encoder, binding.source, device, [], prepare)
+            groups[key] = Group(binding.encoder, binding.source, binding.modality, device, [], prepare)
         groups[key].bindings.append(binding)
     return list(groups.values())
 
@@ -100,15 +117,19 @@ def cut(windows: Iterator[Window], groups: Sequence[Group], ready: Sequence[Vect
             distinct = inputs[group.source]
             for start in range(0, len(distinct), SLICE):
                 some = distinct[start : start + SLICE]
-                yield Slice(window, group, [value for value, _ in some], [rows for _, rows in some])
+                yield Slice(window, group, [value for value, _ in some], rows=[rows for _, rows in some])
         yield Slice(window)
 
 
-def prepared(some: Slice, stopwatch: Stopwatch) -> Slice:
-    """The slice with its inputs prepared, or refused."""
-    if some.group is not None:
+def prepared(some: Slice, stopwatch: Stopwatch, reuse: Reuse) -> Slice:
+    """The slice with its inputs prepared, refused, or found to be known."""
+    group = some.group
+    if group is not None:
         with stopwatch.time("prepare"):
-            some.results = [_attempt(some.group.prepare, value) for value in some.inputs]
+            keyed = reuse.keyed(some.inputs, group.modality)
+            some.keys = [key for key, _ in keyed]
+            known = reuse.find(group.bindings, [key for key in some.keys if key is not None])
+            some.results = [Kept(known[key]) if key in known else _attempt(group.prepare, value) for key, value in keyed]
         some.inputs = []
     return some
 
@@ -146,6 +167,7 @@ def merged(slices: Iterator[Slice]) -> Iterator[Slice]:
             if held is None:
                 held, size = some, some.nbytes
             else:
+                held.keys += some.keys
                 held.rows += some.rows
                 held.results += some.results
                 size += some.nbytes

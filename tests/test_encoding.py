@@ -345,3 +345,21 @@ def test_queries_get_the_query_prompt() -> None:
     (binding,) = bound(query_prompt="find: ")
     np.testing.assert_array_equal(encode_query(binding, ["x"]), [fake_vector("find: x")])
     assert binding.head == binding.encoder.resolve(Head(dtype="float32"))
+
+
+def test_a_handle_gives_the_type_that_is_asked_for() -> None:
+    """float16 as such, bits packed, and int8 by one scale that is fitted once and never by batch."""
+    texts = words(300)
+    exact = np.stack([fake_vector(text) for text in texts])
+    with EncoderHandle(FakeEncoder(), Head(dtype="float16")) as handle:
+        assert handle.encode(texts[:2]).dtype == np.float16
+    with EncoderHandle(FakeEncoder(), Head(dtype="binary")) as handle:
+        np.testing.assert_array_equal(handle.encode(texts), np.packbits(exact > 0, axis=1))
+    with EncoderHandle(FakeEncoder(), Head(dtype="int8")) as handle:
+        with pytest.raises(ConfigError, match="need a scale"):
+            handle.encode(texts)
+        step = handle.fit(texts)
+        alone, together = handle.encode(texts[:1]), handle.encode(texts)
+        assert together.dtype == np.int8
+        np.testing.assert_array_equal(alone[0], together[0])
+        assert np.abs(together * np.float32(step) - exact).max() <= step
