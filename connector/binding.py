@@ -34,6 +34,11 @@ class Binding:
     source: str
     modality: str
 
+    @property
+    def ragged(self) -> bool:
+        """Whether the encoder gives one vector a position, so that rows are fanned out."""
+        return self.encoder.spec(self.head).kind == "ragged"
+
 
 def probed(binding: Binding) -> Probed:
     """The field as the golden probe sees it."""
@@ -106,9 +111,10 @@ def _modality(field: VectorFieldSpec, encoder: Encoder, name: str) -> str:
 def _check(field: VectorFieldSpec, encoder: Encoder, head: Head, name: str) -> None:
     given = encoder.spec(head)
     wanted = "sparse" if field.dtype == "sparse" else "dense"
-    if given.kind == "ragged":
-        raise SchemaError(f"{name} holds one vector a row, encoder {field.encoder} gives one a token", hint="set pooling, such as mean")
-    if given.kind != wanted:
+    if given.kind == "ragged" and not hasattr(encoder, "positions"):
+        problem = f"{name}: encoder {field.encoder} cannot tell how many vectors an input gets, so its rows cannot be numbered"
+        raise SchemaError(problem, hint="set pooling, such as mean")
+    if given.kind not in {wanted, "ragged"}:
         problem = f"{name} wants {wanted} vectors, encoder {field.encoder} gives {given.kind} ones"
         raise SchemaError(problem, hint="correct dtype or encoder")
     if given.dim != field.dim:

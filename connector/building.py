@@ -10,6 +10,7 @@ from typing import Any
 from connector import registry
 from connector.binding import Binding, bind, make_encoder
 from connector.errors import ConfigError, DocumentError, nearest
+from connector.fanout import fan_out
 from connector.interfaces import Parser, Sink, Source, Splitter, TextLimits, identity
 from connector.job import Job, SourceSettings, SplitSettings
 from connector.ledger import Ledger
@@ -170,6 +171,7 @@ def reader(parts: Parts, mark: str, options: Options, watch: Stopwatch) -> Reade
         mapping=job.map,
         transform=transform,
         wanted=None if transform else frozenset({*names, *(job.map.get(name, name) for name in names), *job.read}),
+        fan_out=fan_out(parts.bindings),
         paths=_path_columns(parts),
         max_bytes=job.max_document_bytes,
         force=options.full_refresh,

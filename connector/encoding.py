@@ -11,13 +11,14 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
 from typing import Self
 
 from connector.binding import Binding, bind, head_of, make_encoder, probed
 from connector.errors import RowError
+from connector.fanout import POSITION
 from connector.flow import close, parallel_map, prefetch
 from connector.handle import EncoderHandle, encode_query
 from connector.interfaces import DeviceSpec, Output, Prepared
@@ -121,7 +122,8 @@ class Encoding:
     def _prepare_room(self, window: Window) -> None:
         for binding in self._bindings:
             if binding.field.name not in window.vectors:
-                window.vectors[binding.field.name] = empty(len(window.rows), binding.encoder.spec(binding.head))
+                spec = binding.encoder.spec(binding.head)
+                window.vectors[binding.field.name] = empty(len(window.rows), replace(spec, kind="dense") if binding.ragged else spec)
 
     def _encode(self, batch: Slice, group: Group) -> None:
         kept, new = self._sorted(batch, group)
@@ -164,6 +166,9 @@ class Encoding:
         """Puts vector i of each field where `rows_of[i]` says, unless it must not be stored; which ones must not."""
         refused: set[int] = set()
         for binding, output in zip(group.bindings, outputs, strict=True):
+            if binding.ragged:
+                _scatter_positions(window, binding, output, rows_of)
+                continue
             vectors, wrong = window.vectors[binding.field.name], faults(output, binding.field.metric)
             refused |= set(wrong)
             for index, rows in enumerate(rows_of):
@@ -201,3 +206,18 @@ class Encoding:
 def _mark(window: Window, rows: list[int], reason: str) -> None:
     for index in rows:
         window.bad.setdefault(index, ("encode", reason))
+
+
+def _scatter_positions(window: Window, binding: Binding, output: Output, rows_of: list[list[int]]) -> None:
+    """Puts vector p of input i into that row of `rows_of[i]` whose position is p."""
+    name = binding.field.name
+    for matrix, rows in zip(output, rows_of, strict=True):
+        wrong = faults(matrix, binding.field.metric)
+        for row in rows:
+            place = window.rows[row].get(POSITION, -1)
+            if not 0 <= place < len(matrix):
+                _mark(window, [row], f"field `{name}`: position {place}, but the encoder gave {len(matrix)} vectors")
+            elif place in wrong:
+                _mark(window, [row], f"field `{name}`: {wrong[place]}")
+            else:
+                window.vectors[name][row] = matrix[place]

@@ -196,6 +196,7 @@ class Model(Protocol):
 class Encoder(Protocol):
     """Everything about a model that can be known, and done, without loading its weights (and without torch).
 
+    One that has heads with pooling `none` has `positions(head, prepared)`: how many vectors such a head gives for a prepared input.
     One whose models are downloaded may also have `pull()`, which fetches all that `open` needs; its `model.revision` is then the commit.
     """
 

@@ -17,6 +17,7 @@ from connector.report import Stopwatch
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from connector.fanout import FanOut
     from connector.interfaces import Parser, Splitter
     from connector.pathcolumns import PathColumns
 
@@ -35,6 +36,7 @@ class Reader:
         mapping: Further names for offered fields: new name to offered name.
         transform: The user's function: a row in; a row, several, or None out.
         wanted: The source's fields that end up in rows and so belong to the content; None: all.
+        fan_out: Makes one row a position; None: rows stay as they are.
         paths: The columns of tables that name files; None: there are none.
         max_bytes: Larger documents are rejected unread.
         force: Make rows even of unchanged content.
@@ -47,6 +49,7 @@ class Reader:
     mapping: Mapping[str, str] = field(default_factory=dict)
     transform: Callable[[Row], Any] | None = None
     wanted: frozenset[str] | None = None
+    fan_out: FanOut | None = None
     paths: PathColumns | None = None
     max_bytes: int = MAX_DOCUMENT_BYTES
     force: bool = False
@@ -122,7 +125,8 @@ class Reader:
     def _transform(self, _: Payload, rows: list[Row]) -> list[Row]:
         rows = [{**row, **{new: row[old] for new, old in self.mapping.items() if old in row}} for row in rows] if self.mapping else rows
         rows = rows if self.transform is None else [made for row in rows for made in _rows_of(self.transform(row))]
-        return rows if self.paths is None else [self.paths.finished(row) for row in rows]
+        rows = rows if self.paths is None else [self.paths.finished(row) for row in rows]
+        return rows if self.fan_out is None else [one for row in rows for one in self.fan_out(row)]
 
     def _number(self, visit: Visit) -> None:
         visit.rows = [{"key": visit.key, "ordinal": ordinal, **row} for ordinal, row in enumerate(visit.rows)]

@@ -61,7 +61,7 @@ class Reuse:
 
     def _spaces(self, bindings: Sequence[Binding]) -> list[int] | None:
         """Where each field's vectors are; None where one cannot be told yet."""
-        if self._cache is None:
+        if self._cache is None or any(binding.ragged for binding in bindings):
             return None
         spaces: list[int] = []
         for binding in bindings:

@@ -110,6 +110,9 @@ def _encoded(parts: Parts, field: VectorFieldSpec, query: Query, goldens: Golden
     binding: Binding | None = next((one for one in parts.bindings if one.field.name == field.name), None)
     if binding is None:
         raise ConfigError(f"{field.name} holds ready-made vectors: no query can be encoded for it", hint="search by --like KEY")
+    if binding.ragged:
+        problem = f"{field.name} holds one vector a position: a query has several, and only one can be searched for"
+        raise ConfigError(problem, hint="search by --like KEY, or keep a pooled vector in another field")
     if _modality(query) not in binding.encoder.inputs:
         problem = f"{field.name} is searched by {' or '.join(sorted(binding.encoder.inputs))}, not by {_modality(query)}"
         raise ConfigError(problem, hint="give words for text, --image FILE for pictures, or --like KEY")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from connector.binding import Binding
 from connector.errors import RowError
+from connector.fanout import Shared
 from connector.flow import close
 from connector.interfaces import DeviceSpec, Encoder, Prepared
 from connector.ready import take_ready
@@ -135,7 +136,7 @@ def prepared(some: Slice, stopwatch: Stopwatch, reuse: Reuse) -> Slice:
 
 
 def distinct_inputs(window: Window, source: str) -> dict[Any, tuple[Any, list[int]]]:
-    """The window's inputs, equal texts once, each with the rows that it stands in; rows without one become bad."""
+    """The window's inputs, equal texts and shared objects once, each with the rows that it stands in; rows without one become bad."""
     found: dict[Any, tuple[Any, list[int]]] = {}
     for index, row in enumerate(window.rows):
         if index in window.bad:
@@ -144,7 +145,8 @@ def distinct_inputs(window: Window, source: str) -> dict[Any, tuple[Any, list[in
         if value is None:
             window.bad[index] = ("encode", f"field `{source}` is missing; the row has: {', '.join(sorted(row)) or 'nothing'}")
         else:
-            found.setdefault(value if isinstance(value, str) else index, (value, []))[1].append(index)
+            inner = value.value if isinstance(value, Shared) else value
+            found.setdefault(inner if isinstance(inner, str) else id(inner), (inner, []))[1].append(index)
     return found
 
 

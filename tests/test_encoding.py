@@ -362,4 +362,4 @@ def test_a_handle_gives_the_type_that_is_asked_for() -> None:
         alone, together = handle.encode(texts[:1]), handle.encode(texts)
         assert together.dtype == np.int8
         np.testing.assert_array_equal(alone[0], together[0])
-        assert np.abs(together * np.float32(step) - exact).max() <= step
+        assert np.abs(together.astype(np.float32) * step - exact).max() <= step

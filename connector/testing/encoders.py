@@ -122,16 +122,16 @@ class FakeEncoder:
         """
         if (
             head.layer not in {None, "hash"}
-            or head.pooling not in {None, "mean"}
+            or head.pooling not in {None, "mean", "none"}
             or head.dtype not in {"float32", "float16", "bfloat16", "int8", "binary"}
         ):
-            raise ConfigError(f"the fake encoder has no {head}", hint="valid: layer hash, pooling mean, any dense dtype")
-        return replace(head, layer="hash", pooling="mean", normalize=head.normalize is not False)
+            raise ConfigError(f"the fake encoder has no {head}", hint="valid: layer hash, pooling mean or none, any dense dtype")
+        return replace(head, layer="hash", pooling=head.pooling or "mean", normalize=head.normalize is not False)
 
     def spec(self, head: Head) -> VectorSpec:
-        """Dense, of `dim` numbers or of `truncate_dim`."""
+        """Dense, of `dim` numbers or of `truncate_dim`; with pooling none, one such vector a word."""
         head = self.resolve(head)
-        return VectorSpec("dense", head.truncate_dim or self.dim, head.dtype)
+        return VectorSpec("ragged" if head.pooling == "none" else "dense", head.truncate_dim or self.dim, head.dtype)
 
     def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - it reads nothing but text
         """Counts words."""
@@ -143,6 +143,10 @@ class FakeEncoder:
         self.count("opened", 1)
         low = self.low if device.precision == "auto" else device.precision
         yield FakeModel(self, self.budget if device.batch == "auto" else device.batch, low)
+
+    def positions(self, head: Head, prepared: Prepared) -> int:  # noqa: ARG002 - all heads of this encoder see the same words
+        """One a word."""
+        return prepared.cost
 
     def count(self, what: str, number: int) -> None:
         """Adds to this encoder's `counts` and to `COUNTS`."""
@@ -172,7 +176,10 @@ class FakeModel:
         encoder.count("items", len(items))
         encoder.batches.append(costs)
         whole = np.stack([self._vector(item.data) for item in items])
-        return [_cut(whole, head) for head in heads]
+        return [self._words(items, head) if head.pooling == "none" else _cut(whole, head) for head in heads]
+
+    def _words(self, items: Sequence[Prepared], head: Head) -> list[npt.NDArray[np.float32]]:
+        return [_cut(np.stack([self._vector(word) for word in item.data.split()[: item.cost]]), head) for item in items]
 
     def _vector(self, text: str) -> npt.NDArray[np.float32]:
         vector = fake_vector(self._encoder.seed + text, self._encoder.gives)
