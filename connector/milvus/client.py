@@ -17,7 +17,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
 
-from connector.errors import ConfigError, ConnectorError, SinkError
+from connector.errors import ConfigError, ConnectorError, SinkError, Transient
+from connector.milvus import tls
 from connector.milvus.settings import MilvusSettings
 from connector.milvus.translate import translate
 from connector.retry import RetryPolicy, retry
@@ -179,15 +180,15 @@ def _dial(settings: MilvusSettings, what: str) -> tuple[Any, str]:
 
 def _readable(error: Exception, settings: MilvusSettings, what: str) -> ConnectorError:
     if isinstance(error, OSError):
-        paths = (settings.server_pem_path, settings.ca_pem_path, settings.client_pem_path, settings.client_key_path)
-        missing = next((path for path in paths if path and not Path(path).is_file()), "a certificate")
-        return ConfigError(f"{what}: cannot read {missing}", hint="correct the path in `milvus:`")
-    return translate(error, what)
+        return ConfigError(f"{what}: cannot read {tls.unreadable(settings)}", hint="correct the path in `milvus:`")
+    known = translate(error, what)
+    if isinstance(known, Transient) and tls.spoken_here(settings):
+        return ConfigError(f"{what}: this port speaks TLS, and no TLS was tried", hint="write https://, or set `secure`")
+    return known
 
 
 def _options(settings: MilvusSettings) -> dict[str, Any]:
-    names = ("secure", "server_pem_path", "ca_pem_path", "client_pem_path", "client_key_path", "server_name")
-    options = {name: getattr(settings, name) for name in names if getattr(settings, name) is not None}
+    options: dict[str, Any] = tls.options(settings)
     if settings.token is not None:
         options["token"] = settings.token.get_secret_value()
     if settings.password is not None:

@@ -27,10 +27,10 @@ class MilvusSettings(BaseModel):
         timeout: Seconds for one request.
         retry_deadline: Seconds for which a request that may pass is tried again, once the first contact was made.
         secure: TLS although the URI says `http`; None: as the URI says.
-        server_pem_path: Certificate of the server, or of the authority that signed it.
-        ca_pem_path: Authority's certificate, for mutual TLS.
+        server_pem_path: Certificate of the server, or of the authority that signed it; None: the authorities that grpc knows.
+        ca_pem_path: Another name for the same.
         client_pem_path: Our certificate, for mutual TLS.
-        client_key_path: Its private key.
+        client_key_path: Its private key, without a passphrase.
         server_name: Name in the server's certificate, where it differs from the host.
         wait_for_index: Whether a run ends only when the indexes hold all its rows, within `retry_deadline`.
     """
@@ -86,6 +86,22 @@ class MilvusSettings(BaseModel):
             raise ValueError("a Milvus Lite file has neither credentials nor TLS; remove them or give a server's URI")
         return self
 
+    @model_validator(mode="after")
+    def _certificates(self) -> MilvusSettings:
+        trusted = self.server_pem_path or self.ca_pem_path
+        if self.server_pem_path is not None and self.ca_pem_path is not None:
+            raise ValueError("server_pem_path and ca_pem_path both say whom to trust: give one")
+        if self.client_pem_path is not None and trusted is None:
+            raise ValueError("a client certificate needs ca_pem_path too: pymilvus leaves it out otherwise")
+        if (trusted or self.server_name) and not self.encrypted:
+            raise ValueError("certificates are given, but no TLS is asked for: write https://, or secure: true")
+        return self
+
+    @property
+    def encrypted(self) -> bool:
+        """Whether TLS is asked for."""
+        return self.uri.startswith("https:") if self.secure is None else self.secure
+
     @property
     def lite(self) -> bool:
         """Whether this is a Milvus Lite file."""
@@ -99,7 +115,7 @@ class MilvusSettings(BaseModel):
     @property
     def exposed(self) -> bool:
         """Whether credentials would travel unencrypted to another machine."""
-        if self.lite or self.uri.startswith(("unix:", "https:")) or self.secure or (self.token is None and self.password is None):
+        if self.lite or self.uri.startswith("unix:") or self.encrypted or (self.token is None and self.password is None):
             return False
         host = urlsplit(self.uri).hostname or ""
         try:

@@ -61,14 +61,12 @@ _UNAVAILABLE: tuple[_Row, ...] = tuple(
     for rest in (
         ("WRONG_VERSION_NUMBER", ConfigError, "TLS was tried, but this port does not speak it", "write http://, without `secure`"),
         ("CERTIFICATE_VERIFY_FAILED", ConfigError, "the server's certificate is not trusted", "set `server_pem_path` to it"),
+        ("Hostname Verification", ConfigError, "the server's certificate is for another name", "set `server_name` to a name in it"),
+        ("create security handshaker", ConfigError, "the certificates cannot be used", "are all of them PEM, and is the key theirs?"),
+        ("Unwrap failed", ConfigError, "the server wants a client certificate that it trusts", "set `client_pem_path` and its key"),
         ("(Tls|Ssl) handshake failed", ConfigError, "the TLS handshake failed", "check `server_name` and the certificates"),
         ("Failed parsing HTTP/2|http1.x server", ConfigError, "this is an HTTP port, not grpc", "use the grpc port, 19530, not 9091"),
-        (
-            "Socket closed|onnection reset",
-            Transient,
-            "the server closed the connection",
-            "is it still starting? If it speaks TLS, write https://",
-        ),
+        ("Socket closed|onnection reset", Transient, "the server closed the connection", "is it still starting?"),
         ("(?i)resolv|resolution|name not found", Transient, "the host name is not known", "correct the host in `uri`"),
         ("refused", Transient, "not reachable: nobody listens on that host and port", _RUNNING),
         ("", Transient, "not reachable: {text}", _RUNNING),

@@ -23,7 +23,7 @@ from typing import Any, Self
 from connector.errors import ConnectorError, SinkError
 from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
-from connector.testing.server_files import HOST, configure, free_ports, unpack
+from connector.testing.server_files import HOST, configure, free_ports, merged, unpack
 
 ROOT_TOKEN = "root:Milvus"  # noqa: S105 - what every new server has, and only tests use
 _STARTS = 3
@@ -44,18 +44,26 @@ class MilvusServer:
         folder: Its own; made at the start, deleted by `stop`.
         authorization: Whether calls need credentials; those of `token` then.
         changes: Laid over its `milvus.yaml`, such as `{"quotaAndLimits": {...}}`.
+        reach: Keys of the `milvus:` block without which it cannot be reached, such as those of TLS where `changes` switch it on.
         program: As `unpack` returns it; default: unpacks it.
 
     Start it from a thread that lives as long as the server should: the kernel ends it with that thread.
     """
 
     def __init__(
-        self, folder: Path, *, authorization: bool = False, changes: Mapping[str, Any] | None = None, program: Path | None = None
+        self,
+        folder: Path,
+        *,
+        authorization: bool = False,
+        changes: Mapping[str, Any] | None = None,
+        reach: Mapping[str, Any] | None = None,
+        program: Path | None = None,
     ) -> None:
         self.folder = folder
         self.token = ROOT_TOKEN if authorization else ""
-        self._secured = {"security": {"authorizationEnabled": authorization}}
+        self._secured = {"common": {"security": {"authorizationEnabled": authorization}}}
         self._changes = dict(changes or {})
+        self._reach = dict(reach or {})
         self._program = program or unpack()
         self._ports: dict[str, int] = {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -72,7 +80,8 @@ class MilvusServer:
 
     def settings(self, **options: Any) -> MilvusSettings:
         """How to reach it; `options` are keys of the `milvus:` block."""
-        return MilvusSettings.model_validate({"uri": self.uri, **({"token": self.token} if self.token else {}), **options})
+        token = {"token": self.token} if self.token else {}
+        return MilvusSettings.model_validate({"uri": self.uri, **token, **self._reach, **options})
 
     def start(self, seconds: float = 90.0) -> Self:
         """Starts it and waits until it answers; takes 4 to 10 seconds.
@@ -108,8 +117,7 @@ class MilvusServer:
 
     def configure(self, changes: Mapping[str, Any]) -> None:
         """Writes its `milvus.yaml` anew; a running server notices within some ten seconds."""
-        security = {"common": {**changes.get("common", {}), **self._secured}}
-        configure(self.folder, self._program, self._ports, {**changes, **security})
+        configure(self.folder, self._program, self._ports, merged(changes, self._secured))
 
     def kill(self) -> None:
         """SIGKILL to its process group, and waits for its end; nothing if it does not run."""

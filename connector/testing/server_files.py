@@ -118,7 +118,7 @@ def configure(folder: Path, program: Path, ports: Mapping[str, int], changes: Ma
     shutil.copy(program / "glog.conf", configs)
     (configs / "etcd.yaml").write_text(json.dumps(_etcd(folder, ports)), encoding="utf-8")
     draft = configs / "milvus.draft"
-    draft.write_text(json.dumps(_merged(_milvus(folder, ports), changes), indent=1), encoding="utf-8")
+    draft.write_text(json.dumps(merged(_milvus(folder, ports), changes), indent=1), encoding="utf-8")
     draft.replace(configs / "milvus.yaml")
 
 
@@ -153,13 +153,13 @@ def _etcd(folder: Path, ports: Mapping[str, int]) -> dict[str, Any]:
     }
 
 
-def _merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Both trees in one; where both have a leaf, the change's."""
 
     def pairs() -> Iterator[tuple[str, Any]]:
         for key in {**base, **changes}:
             below, above = base.get(key), changes.get(key)
             both = isinstance(below, Mapping) and isinstance(above, Mapping)
-            yield key, _merged(below, above) if both else changes.get(key, below)  # type: ignore[arg-type]  # both are mappings
+            yield key, merged(below, above) if both else changes.get(key, below)  # type: ignore[arg-type]  # both are mappings
 
     return dict(pairs())

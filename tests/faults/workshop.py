@@ -125,7 +125,7 @@ class Workshop:
         """The oracle: how many rows are missing, doubled, stale or foreign; all must be 0."""
         os.environ["PWD"] = str(self.folder)
         uri = self.uri if "://" in self.uri else str(self.folder / self.uri)
-        reach = {name: value for name, value in self.milvus.items() if name in {"token", "database"}}
+        reach = {name: value for name, value in self.milvus.items() if name not in {"timeout", "retry_deadline"}}
         with connect(MilvusSettings(uri=uri, **reach)) as connection:
             sink = MilvusSink(connection, "notes__g1", load_collection(str(self.folder / "notes_schema.py") + ":Notes"))
             rows = list(sink.scan(None, ["id", "path", "ordinal", "text", "vector"]))

@@ -54,7 +54,7 @@ CASES: list[tuple[Exception, type[errors.ConnectorError], str]] = [
     # raw grpc
     (Rpc(S.UNAVAILABLE, "last error: Connection refused"), errors.Transient, "nobody listens"),
     (Rpc(S.UNAVAILABLE, "errors resolving nohost:19530: Domain name not found"), errors.Transient, "host name is not known"),
-    (Rpc(S.UNAVAILABLE, "last error: Socket closed"), errors.Transient, "https://"),
+    (Rpc(S.UNAVAILABLE, "last error: Socket closed"), errors.Transient, "still starting"),
     (Rpc(S.UNAVAILABLE, "something else"), errors.Transient, "something else"),
     (Rpc(S.DEADLINE_EXCEEDED), errors.Transient, "no answer in time"),
     (Rpc(S.CANCELLED), errors.Transient, "no answer"),
@@ -71,6 +71,9 @@ CASES: list[tuple[Exception, type[errors.ConnectorError], str]] = [
     (milvus(2, CONNECT, context=Rpc(S.UNAVAILABLE, "Tls handshake failed: WRONG_VERSION_NUMBER")), errors.ConfigError, "http://"),
     (milvus(2, CONNECT, context=Rpc(S.UNAVAILABLE, "Tls handshake: CERTIFICATE_VERIFY_FAILED")), errors.ConfigError, "server_pem_path"),
     (milvus(2, CONNECT, context=Rpc(S.UNAVAILABLE, "Ssl handshake failed: other")), errors.ConfigError, "handshake"),
+    (milvus(2, CONNECT, context=Rpc(S.UNAVAILABLE, "Hostname Verification Check failed.")), errors.ConfigError, "server_name"),
+    (milvus(2, CONNECT, context=Rpc(S.UNAVAILABLE, "Failed to create security handshaker.")), errors.ConfigError, "PEM"),
+    (milvus(2, CONNECT, context=Rpc(S.UNAVAILABLE, "Unwrap failed (TSI_DATA_CORRUPTED)")), errors.ConfigError, "client_pem_path"),
     (milvus(2, CONNECT, context=Rpc(S.UNAVAILABLE, "Failed parsing HTTP/2 (Expected SETTINGS frame)")), errors.ConfigError, "19530"),
     (milvus(1, "Received UNIMPLEMENTED from server.", context=Rpc(S.UNIMPLEMENTED, "404")), errors.ConfigError, "grpc port"),
     (milvus(2, CONNECT), errors.Transient, "Fail connecting"),

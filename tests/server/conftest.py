@@ -17,6 +17,7 @@ from tests.faults.workshop import Workshop
 if unsupported():
     collect_ignore_glob = ["test_*.py"]
 
+SECRET = "Geheim1Geheim1"  # noqa: S105 - of a user of these tests
 Servers = Callable[..., MilvusServer]
 Shops = Callable[..., Workshop]
 
@@ -27,6 +28,18 @@ def workshop(folder: Path, settings: MilvusSettings, **options: Any) -> Workshop
     token = {"token": settings.token.get_secret_value()} if settings.token else {}
     database = {"database": settings.database} if settings.database else {}
     return Workshop(folder, uri=settings.uri, milvus={**token, **database, **options}, delay=delay)
+
+
+def refused(shop: Workshop, code: int, words: str) -> str:
+    """The run ends with that code, says those words to people and in its JSON, and shows no secret; gives what it said to people."""
+    shop.write("note", 1)
+    done = shop.run()
+    assert done.returncode == code, done.stdout + done.stderr
+    assert words in done.stderr
+    assert words in done.stdout
+    assert SECRET not in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr
 
 
 @pytest.fixture

@@ -10,8 +10,7 @@ import pytest
 from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
 from tests.faults.workshop import Workshop
-
-SECRET = "Geheim1Geheim1"  # noqa: S105 - of a user of these tests
+from tests.server.conftest import SECRET, refused
 
 
 @pytest.fixture
@@ -22,17 +21,6 @@ def stranger(shared: MilvusSettings) -> Iterator[str]:
         connection.call("create user", connection.client.create_user, name, SECRET)
         yield name
         connection.call("drop user", connection.client.drop_user, name)
-
-
-def refused(shop: Workshop, code: int, words: str) -> None:
-    """The run ends with that code, says those words to people and in its JSON, and shows no secret."""
-    shop.write("note", 1)
-    done = shop.run()
-    assert done.returncode == code, done.stdout + done.stderr
-    assert words in done.stderr
-    assert words in done.stdout
-    assert SECRET not in done.stdout + done.stderr
-    assert "Traceback" not in done.stderr
 
 
 def test_a_wrong_password(shop: Workshop) -> None:
