@@ -32,7 +32,7 @@ from connector.errors import (
 _BAD_ROW_CLASSES = {"DataNotMatchException", "ParamError", "TypeError"}
 _BUSY = re.compile(
     r"find no available|empty grpc client|connection refused|not ready|retry (timeout|run out)|context (deadline|done|canceled)"
-    r"|unrecoverable error|recovering|loading collection timeout",
+    r"|unrecoverable error|recovering|loading collection timeout|code = (unavailable|canceled|aborted|deadlineexceeded)\b|connection is closing",
     re.IGNORECASE,
 )
 _LOADING = re.compile(r"not loaded|is in state '(released|loading)'|not fully loaded", re.IGNORECASE)

@@ -48,6 +48,8 @@ BUSY = (
     "Retry timeout",
     "context deadline exceeded",
     "unrecoverable error",
+    "attempt #5: rpc error: code = Canceled desc = grpc: the client connection is closing",
+    "rpc error: code = Unavailable desc = error reading from server: EOF",
 )
 
 CASES: list[tuple[Exception, type[errors.ConnectorError], str]] = [
