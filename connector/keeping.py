@@ -34,11 +34,11 @@ class KeepingSink:
         Raises:
             SchemaError: A vector array has the wrong shape.
         """
-        unfit = check_vectors(self._spec, window.vectors, len(window.rows))
+        unfit = check_vectors(self._spec, window.vectors, len(window.rows), window.absent)
         rejects = {index: why for index, why in unfit.items() if index not in window.bad}
         good = [index for index in range(len(window.rows)) if index not in window.bad and index not in rejects]
         if good and self.first is None:
-            self.first = {**window.rows[good[0]], **{name: shortened(array[good[0]]) for name, array in window.vectors.items()}}
+            self.first = {**window.rows[good[0]], **{name: shortened(vector) for name, vector in window.vectors_of(good[0]).items()}}
         return Receipt(good, rejects)
 
     def delete(self, keys: Sequence[Key]) -> int:
@@ -63,6 +63,8 @@ class KeepingSink:
 
 def shortened(vector: Any) -> str:
     """A vector as text: its first numbers, and how many there are."""
+    if vector is None:
+        return "none"
     if isinstance(vector, dict):
         some = ", ".join(f"{index}: {weight:.4g}" for index, weight in list(vector.items())[:SHOWN])
         return f"{{{some}, ... {len(vector)} weights}}"

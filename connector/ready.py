@@ -21,6 +21,8 @@ _MAX_INT8 = 127
 def take_ready(window: Window, field: VectorFieldSpec) -> None:
     """Fills `window.vectors` for a field without an encoder; rows without a fit vector become bad and keep zeros.
 
+    Where the field is nullable, a row whose source is None or missing is no bad one: it is noted in `window.absent`.
+
     The array is (n, dim) float32 for float32, float16 and bfloat16 fields, (n, dim) int8 for int8, (n, dim / 8) uint8 for binary, and n
     dicts (None for a bad row) for sparse.
     """
@@ -28,6 +30,9 @@ def take_ready(window: Window, field: VectorFieldSpec) -> None:
     source = field.source or field.name
     for index, row in enumerate(window.rows):
         if index in window.bad:
+            continue
+        if field.nullable and row.get(source) is None:
+            window.absent.setdefault(field.name, set()).add(index)
             continue
         try:
             array[index] = _vector(row.get(source), field)

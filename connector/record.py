@@ -221,6 +221,7 @@ class Window:
         parts: Whose rows these are, consecutive and covering `rows`.
         rows: The rows, before CONFORM as the stations offer them, after it exactly as the collection wants them.
         vectors: One array a vector field, row i for `rows[i]`: (n, dim) float32, or as the field's dtype says.
+        absent: By nullable vector field the rows that have no vector there, whatever its array holds; filled by ENCODE.
         bad: Why row i must not be written, by i; filled by ENCODE and CONFORM.
         nbytes: Estimate of the memory that inputs and vectors take.
     """
@@ -228,8 +229,13 @@ class Window:
     parts: list[Part]
     rows: list[Row]
     vectors: dict[str, npt.NDArray[np.generic]] = field(default_factory=dict)
+    absent: dict[str, set[int]] = field(default_factory=dict)
     bad: dict[int, tuple[str, str]] = field(default_factory=dict)
     nbytes: int = 0
+
+    def vectors_of(self, index: int) -> dict[str, Any]:
+        """The vectors of one row by field; None where it has none."""
+        return {name: None if index in self.absent.get(name, ()) else array[index] for name, array in self.vectors.items()}
 
     def whose(self) -> Iterator[tuple[int, Visit, int]]:
         """Yields (index in the window, visit, ordinal in the document) for every row."""

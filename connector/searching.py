@@ -103,6 +103,8 @@ def _stored(sink: MilvusSink, query: Key, parts: Parts, field: VectorFieldSpec) 
     row = sink.read([value], [field.name]).get(value)
     if row is None:
         raise ConfigError(f"no row has the key {query.value!r}", hint="check the key")
+    if row[field.name] is None:
+        raise ConfigError(f"the row {query.value!r} has no vector in `{field.name}`", hint="search by another row or field")
     return row[field.name]
 
 

@@ -109,11 +109,14 @@ def grouped(bindings: Sequence[Binding], devices: Mapping[str, DeviceSpec]) -> l
 
 def cut(windows: Iterator[Window], groups: Sequence[Group], ready: Sequence[VectorFieldSpec]) -> Iterator[Slice]:
     """Yields each window's inputs in slices, group by group, then its end. Ready-made vectors are taken on the way."""
+    sources: dict[str, list[VectorFieldSpec]] = {}
+    for group in groups:
+        sources.setdefault(group.source, []).extend(binding.field for binding in group.bindings)
     for window in windows:
         for field_spec in ready:
             take_ready(window, field_spec)
         # all inputs are taken out before the first slice leaves, because from then on the window is the other thread's
-        inputs = {group.source: list(distinct_inputs(window, group.source).values()) for group in groups}
+        inputs = {source: list(distinct_inputs(window, source, fields).values()) for source, fields in sources.items()}
         for group in groups:
             distinct = inputs[group.source]
             for start in range(0, len(distinct), SLICE):
@@ -135,14 +138,21 @@ def prepared(some: Slice, stopwatch: Stopwatch, reuse: Reuse) -> Slice:
     return some
 
 
-def distinct_inputs(window: Window, source: str) -> dict[Any, tuple[Any, list[int]]]:
-    """The window's inputs, equal texts and shared objects once, each with the rows that it stands in; rows without one become bad."""
+def distinct_inputs(window: Window, source: str, fields: Sequence[VectorFieldSpec]) -> dict[Any, tuple[Any, list[int]]]:
+    """The window's inputs, equal texts and shared objects once, each with the rows that it stands in.
+
+    Rows without one have no vector in `fields`, the fields that are made from this source; they become bad if one of those needs it.
+    """
+    nullable = all(one.nullable for one in fields)
     found: dict[Any, tuple[Any, list[int]]] = {}
     for index, row in enumerate(window.rows):
         if index in window.bad:
             continue
         value = row.get(source)
-        if value is None:
+        if value is None and nullable:
+            for one in fields:
+                window.absent.setdefault(one.name, set()).add(index)
+        elif value is None:
             window.bad[index] = ("encode", f"field `{source}` is missing; the row has: {', '.join(sorted(row)) or 'nothing'}")
         else:
             inner = value.value if isinstance(value, Shared) else value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -106,8 +106,8 @@ def no_parser(media_type: str) -> Parser:
 class Bench:
     """A ledger and a sink that live through several runs, as a collection does."""
 
-    def __init__(self, folder: Path, spec: CollectionSpec) -> None:
-        self.folder, self.spec, self.sink = folder, spec, MemorySink()
+    def __init__(self, folder: Path, spec: CollectionSpec, transform: Callable[[Row], list[Row]] = explode) -> None:
+        self.folder, self.spec, self.sink, self.transform = folder, spec, MemorySink(), transform
 
     def run(self, documents: list[Any] | Listed, *, options: Options | None = None, **given: Any) -> RunReport:
         """One run over these documents, as a new process would do it."""
@@ -122,7 +122,7 @@ class Bench:
             recover(ledger, self.sink, "job", primary="id", natural=natural, epoch=0, clean=clean)
             stations = Stations(
                 source=source,
-                read=Reader(no_parser, fingerprint=mark, transform=explode, force=bool(options and options.full_refresh)),
+                read=Reader(no_parser, fingerprint=mark, transform=self.transform, force=bool(options and options.full_refresh)),
                 conform=Conform(self.spec, "job", mark, last_wins=source.mode == "cursor"),
                 sink=self.sink,
                 ledger=ledger,

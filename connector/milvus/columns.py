@@ -8,7 +8,7 @@ a batch with vectors of several lengths is stored shifted, or kills an old serve
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,9 @@ from connector.schema.spec import CollectionSpec, FieldSpec, VectorFieldSpec
 Vectors = Mapping[str, "npt.NDArray[Any] | Sequence[Mapping[int, float]]"]
 """By field: an (n, dim) array, or n maps of index to weight."""
 
+Absent = Mapping[str, Collection[int]]
+"""By nullable field: the rows that have no vector, whatever stands in its array."""
+
 _SLOTS = {
     "BOOL": "bool_data",
     **dict.fromkeys(("INT8", "INT16", "INT32"), "int_data"),
@@ -33,12 +36,13 @@ _SLOTS = {
     "GEOMETRY": "geometry_wkt_data",
     "JSON": "json_data",
 }
+_NOWHERE: Absent = {}
 _EXACT = {"int8": np.dtype("i1"), "binary": np.dtype("u1")}
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _STORED: dict[str, Any] = {"float32": "<f4", "float16": "<f2", "int8": "i1", "binary": "u1"}
 
 
-def upsert_request(collection: str, spec: CollectionSpec, rows: Sequence[Row], vectors: Vectors) -> Any:
+def upsert_request(collection: str, spec: CollectionSpec, rows: Sequence[Row], vectors: Vectors, absent: Absent = _NOWHERE) -> Any:
     """The `milvus_pb2.UpsertRequest` for these rows.
 
     Args:
@@ -46,6 +50,7 @@ def upsert_request(collection: str, spec: CollectionSpec, rows: Sequence[Row], v
         spec: Every declared field is sent; a row's other keys go to the dynamic field if there is one, else nowhere.
         rows: Scalar values as `schema.values.convert` leaves them.
         vectors: Checked by `check_vectors`; row i for `rows[i]`.
+        absent: Rows without a vector; only where the field is nullable.
 
     Raises:
         BadRows: Some value does not fit its field.
@@ -59,13 +64,13 @@ def upsert_request(collection: str, spec: CollectionSpec, rows: Sequence[Row], v
         except (TypeError, ValueError) as error:
             raise BadRows(f"field `{scalar.name}`: a value does not fit {scalar.type}: {error}") from error
     for vector in spec.vectors:
-        _vectors(request.fields_data.add(), vector, vectors[vector.name])
+        _vectors(request.fields_data.add(), vector, vectors[vector.name], absent.get(vector.name, ()))
     if spec.dynamic:
         _dynamic(request.fields_data.add(), {*(one.name for one in spec.fields), *(one.name for one in spec.vectors)}, rows)
     return request
 
 
-def check_vectors(spec: CollectionSpec, vectors: Vectors, rows: int) -> dict[int, str]:
+def check_vectors(spec: CollectionSpec, vectors: Vectors, rows: int, absent: Absent = _NOWHERE) -> dict[int, str]:
     """Looks at every vector before anything is sent.
 
     Returns:
@@ -85,7 +90,8 @@ def check_vectors(spec: CollectionSpec, vectors: Vectors, rows: int) -> dict[int
             raise SchemaError(f"{spec.name}.{field.name}: vectors of shape {found}, but the collection wants {wanted}")
         if field.dtype in _EXACT and getattr(values, "dtype", None) != _EXACT[field.dtype]:
             raise SchemaError(f"{spec.name}.{field.name}: the vectors are not {field.dtype}, as the collection wants")
-        bad |= {index: f"field `{field.name}`: {reason}" for index, reason in _unfit(field, values)}
+        without = absent.get(field.name, ())
+        bad |= {index: f"field `{field.name}`: {reason}" for index, reason in _unfit(field, values) if index not in without}
     return bad
 
 
@@ -97,6 +103,11 @@ def stored(field: VectorFieldSpec, values: npt.NDArray[Any]) -> npt.NDArray[Any]
 def take(vectors: Vectors, indices: list[int]) -> Vectors:
     """Some rows of every field."""
     return {name: values[indices] if isinstance(values, np.ndarray) else [values[i] for i in indices] for name, values in vectors.items()}
+
+
+def take_absent(absent: Absent, indices: Sequence[int]) -> Absent:
+    """Which of some rows have no vector, by their new places."""
+    return {name: {place for place, index in enumerate(indices) if index in rows} for name, rows in absent.items()}
 
 
 def _unfit(field: VectorFieldSpec, values: Any) -> list[tuple[int, str]]:
@@ -140,16 +151,23 @@ def _scalars(data: Any, field: FieldSpec, values: list[Any]) -> None:
     column.data.extend(values)
 
 
-def _vectors(data: Any, field: VectorFieldSpec, values: Any) -> None:
+def _vectors(data: Any, field: VectorFieldSpec, values: Any, absent: Collection[int]) -> None:
+    """A column of vectors; of a nullable one only those that are there are packed, and a flag a row says which."""
     from pymilvus import DataType
 
     data.field_name, data.type = field.name, DataType[VECTOR_TYPES[field.dtype]]
+    if field.nullable:
+        data.valid_data.extend(index not in absent for index in range(len(values)))
+        values = take({"": values}, [index for index in range(len(values)) if index not in absent])[""] if absent else values
+    if field.dim is not None:
+        data.vectors.dim = field.dim
+    if not len(values):
+        return
     if field.dim is None:
         from pymilvus.client.entity_helper import sparse_rows_to_proto
 
         data.vectors.sparse_float_vector.contents.extend(sparse_rows_to_proto(list(values)).contents)
         return
-    data.vectors.dim = field.dim
     packed = stored(field, values).tobytes()
     if field.dtype == "float32":
         data.vectors.float_vector.MergeFromString(b"\x0a" + _varint(len(packed)) + packed)  # field 1, packed repeated float

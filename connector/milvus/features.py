@@ -44,7 +44,7 @@ FEATURES: dict[str, Support] = {
     "int8": Support(False, (2, 6, 0), "int8 vectors"),
     "binary": Support(False, _ALWAYS, "binary vectors"),
     "sparse": Support(True, (2, 4, 0), "sparse vectors"),
-    "nullable vector": Support(False, (3, 0, 0), "nullable vectors"),
+    "nullable vector": Support(False, (3, 0, 0), "nullable vectors"),  # late 2.6 has them too; no release note says since when
     "several vectors": Support(True, (2, 4, 0), "a second vector field"),
     "nullable": Support(True, (2, 5, 0), "nullable fields"),
     "default": Support(True, _ALWAYS, "default values"),
@@ -71,6 +71,7 @@ _INSTEAD = {
     "index AUTOINDEX on sparse": "write index=SPARSE_INVERTED_INDEX()",
     "several vectors": "one collection for each vector field, or a newer server",
     "nullable": "give the field a default instead of `| None`, or use a newer server",
+    "nullable vector": "write `Vector` without `| None`: rows without one are then rejected; or use a newer server",
     "float16": 'use dtype="float32", or a server',
 }
 

@@ -13,7 +13,7 @@ from connector import faults
 from connector.errors import BadRows, RequestTooLarge, Transient
 from connector.interfaces import Receipt
 from connector.milvus.client import Connection
-from connector.milvus.columns import Vectors, check_vectors, take, upsert_request
+from connector.milvus.columns import Absent, Vectors, check_vectors, take, take_absent, upsert_request
 from connector.milvus.literals import in_filter
 from connector.milvus.reading import Reader
 from connector.record import Key, Row, Window
@@ -63,7 +63,7 @@ class MilvusSink:
         Raises:
             SchemaError: A vector array has the wrong shape; nothing was sent.
         """
-        unfit = check_vectors(self.spec, window.vectors, len(window.rows))
+        unfit = check_vectors(self.spec, window.vectors, len(window.rows), window.absent)
         rejects = {index: why for index, why in unfit.items() if index not in window.bad}
         good = [index for index in range(len(window.rows)) if index not in window.bad and index not in rejects]
         last = {window.rows[index][self._key]: index for index in good}
@@ -100,7 +100,8 @@ class MilvusSink:
     def _send(self, window: Window, indices: list[int]) -> dict[int, str]:
         """Sends these rows, in halves if they are too large or hold a poison row; returns why rows were refused."""
         try:
-            self._request([window.rows[index] for index in indices], take(window.vectors, indices))
+            rows = [window.rows[index] for index in indices]
+            self._request(rows, take(window.vectors, indices), take_absent(window.absent, indices))
         except (RequestTooLarge, BadRows) as error:
             reason = error.message.removeprefix(f"{self._what}: ")
         else:
@@ -110,8 +111,8 @@ class MilvusSink:
         middle = len(indices) // 2
         return self._send(window, indices[:middle]) | self._send(window, indices[middle:])
 
-    def _request(self, rows: list[Row], vectors: Vectors) -> None:
-        request = upsert_request(self.collection, self.spec, rows, vectors)
+    def _request(self, rows: list[Row], vectors: Vectors, absent: Absent) -> None:
+        request = upsert_request(self.collection, self.spec, rows, vectors, absent)
         size = request.ByteSize()
         if size > self._max_bytes:
             raise RequestTooLarge(f"{size} bytes, but a request may have {self._max_bytes}")

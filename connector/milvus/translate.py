@@ -32,7 +32,8 @@ from connector.errors import (
 _BAD_ROW_CLASSES = {"DataNotMatchException", "ParamError", "TypeError"}
 _BUSY = re.compile(
     r"find no available|empty grpc client|connection refused|not ready|retry (timeout|run out)|context (deadline|done|canceled)"
-    r"|unrecoverable error|recovering|loading collection timeout|code = (unavailable|canceled|aborted|deadlineexceeded)\b|connection is closing",
+    r"|unrecoverable error|recovering|loading collection timeout"
+    r"|code = (unavailable|canceled|aborted|deadlineexceeded)\b|connection is closing",  # its roles, of each other
     re.IGNORECASE,
 )
 _LOADING = re.compile(r"not loaded|is in state '(released|loading)'|not fully loaded", re.IGNORECASE)

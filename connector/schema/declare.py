@@ -6,7 +6,7 @@ just that. The class body is only read, by `reader.py`; the checked data is in `
 Python types become Milvus types by this table; anything else is refused:
 
     bool BOOL · int INT64 · float DOUBLE · str VARCHAR · dict JSON · list[T] ARRAY of T
-    T | None: nullable T · Int8, Int16, Int32, Float32, Timestamp, Geometry: the Milvus type of that name
+    T | None, Vector | None: nullable · Int8, Int16, Int32, Float32, Timestamp, Geometry: the Milvus type of that name
 """
 
 from __future__ import annotations

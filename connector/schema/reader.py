@@ -72,10 +72,11 @@ class Reader:
             if typing.get_origin(hint) is typing.ClassVar:
                 continue
             declared = self._declared(name)
-            if declared.vector and hint is not Vector:
+            kind, nullable = _optional(hint)
+            if declared.vector and kind is not Vector:
                 self.fail(f".{name}: declared with VectorField(), annotated as {_shown(hint)}", f"write {name}: Vector = VectorField(...)")
-            if hint is Vector:
-                vectors.append(self._vector(name, declared))
+            if kind is Vector:
+                vectors.append(self._vector(name, declared, nullable=nullable))
             else:
                 scalars.append(self._scalar(name, hint, declared.given))
         return self._collection(options, scalars, vectors)
@@ -159,7 +160,7 @@ class Reader:
             self.fail(f".{name}: no Milvus type for `{_shown(hint)}`", valid)
         return kind, None
 
-    def _vector(self, name: str, declared: Declared) -> VectorFieldSpec:
+    def _vector(self, name: str, declared: Declared, *, nullable: bool) -> VectorFieldSpec:
         if not declared.vector:
             self.fail(f".{name}: a Vector needs its declaration", "write VectorField(dim=..., encoder=...)")
         given = dict(declared.given)
@@ -168,7 +169,7 @@ class Reader:
             self.fail(f".{name}: unknown dtype `{kind}`", f"valid: {', '.join(METRICS)}")
         given["metric"] = given["metric"] or METRICS[kind][0]
         given["index"] = given["index"] or default_index(kind)
-        spec = self._build(VectorFieldSpec, name, {"name": name, **given})
+        spec = self._build(VectorFieldSpec, name, {"name": name, **given, "nullable": nullable})
         self._check_vector(spec)
         return spec
 

@@ -72,7 +72,7 @@ class VectorFieldSpec(BaseModel):
         normalize: Likewise.
         truncate_dim: Likewise.
         options: Further keyword arguments of the encoder, such as prompts.
-        nullable: None is a value.
+        nullable: A row without a source has no vector; otherwise it is rejected.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -14,7 +14,7 @@ from connector.record import Key, Row, Window
 
 @dataclass
 class MemorySink:
-    """Keeps rows by primary key; vectors stand in the row under their field's name.
+    """Keeps rows by primary key; vectors stand in the row under their field's name, None where there is none.
 
     Attributes:
         primary: Name of the primary key.
@@ -46,7 +46,7 @@ class MemorySink:
             if why is not None:
                 receipt.rejects[index] = why
                 continue
-            vectors = {name: np.array(values[index]) for name, values in window.vectors.items()}
+            vectors = {name: None if vector is None else np.array(vector) for name, vector in window.vectors_of(index).items()}
             self.rows[row[self.primary]] = {**row, **vectors}
             sent.append(row[self.primary])
             receipt.acknowledged.append(index)

@@ -90,12 +90,15 @@ def test_every_feature_of_the_table_can_be_asked_for() -> None:
     assert asked == set(FEATURES)
 
 
-def test_a_nullable_vector_is_refused_on_lite() -> None:
-    """Rule: Milvus Lite would store zeros for a missing vector."""
+@pytest.mark.parametrize("server", [LITE, OLD, parse_version("v2.6.15")], ids=lambda server: server.text)
+def test_a_nullable_vector_is_refused_where_it_would_be_lost(server: Server) -> None:
+    """Rule: Milvus Lite would store zeros for a missing vector, and a server before 3.0 refuse or forget it."""
     spec = declare("a", str, Field())
     spec = spec.model_copy(update={"vectors": (spec.vectors[0].model_copy(update={"nullable": True}),)})
-    with pytest.raises(SchemaError, match="nullable vectors"):
-        check(spec, LITE)
+    with pytest.raises(SchemaError, match=r"nullable vectors; Milvus 3\.0\.0 and newer do") as caught:
+        check(spec, server)
+    assert "| None" in caught.value.hint
+    check(spec, NEW)
 
 
 def test_a_collection_needs_a_vector() -> None:

@@ -213,6 +213,19 @@ def test_vector_types_and_their_defaults(dtype: Any, dim: int | None, metric: st
     assert (vector.metric, vector.index.type) == (metric, index)
 
 
+def test_a_vector_that_may_be_missing() -> None:
+    """`Vector | None` is a nullable vector field, as `T | None` is a nullable column; the stamp tells the two apart."""
+
+    class Shop(Collection):
+        id: int = Field(primary_key=True)
+        words: Vector = VectorField(dim=2, source="v")
+        picture: Vector | None = VectorField(dim=2, source="p")
+
+    spec = spec_of(Shop)
+    assert [(field.name, field.nullable) for field in spec.vectors] == [("words", False), ("picture", True)]
+    assert [field["nullable"] for field in spec.normalised()["vectors"]] == [False, True]
+
+
 def declare(body: dict[str, Any], annotations: dict[str, Any], **keywords: Any) -> CollectionSpec:
     """Declares a class `Bad` with a good key and a good vector, and this."""
     good = {"id": Field(primary_key=True), "vector": VectorField(dim=8, source="v")}
@@ -275,7 +288,8 @@ WRONG: dict[str, tuple[Any, str, str]] = {
         "Bad.x: declared with VectorField(), annotated as str",
         "x: Vector",
     ),
-    "nullable vector": (lambda: declare({}, {"vector": Vector | None}), "Bad.vector: declared with VectorField()", "vector: Vector"),
+    "vector or text": (lambda: declare({}, {"vector": Vector | str}), "Bad.vector: declared with VectorField()", "vector: Vector"),
+    "nullable vector without declaration": (lambda: declare({}, {"y": Vector | None}), "Bad.y: a Vector needs its", "VectorField("),
     "dtype": (lambda: vector(dtype="float64"), "Bad.vector: unknown dtype `float64`", "float32"),
     "metric": (lambda: vector(metric="HAMMING"), "Bad.vector: metric HAMMING does not fit float32", "COSINE"),
     "index": (lambda: vector(index=SPARSE_INVERTED_INDEX()), "Bad.vector: index SPARSE_INVERTED_INDEX does not fit float32", "sparse"),
