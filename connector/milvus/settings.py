@@ -52,11 +52,11 @@ class MilvusSettings(BaseModel):
     server_name: str | None = None
     wait_for_index: bool = False
 
-    @field_validator("token", mode="before")
+    @field_validator("token", "server_pem_path", "ca_pem_path", "client_pem_path", "client_key_path", "server_name", mode="before")
     @classmethod
-    def _no_token(cls, token: object) -> object:
+    def _nothing(cls, value: object) -> object:
         """Nothing in its place, as an unset environment variable leaves it, means none."""
-        return None if token == "" else token
+        return None if value == "" else value
 
     @field_validator("uri")
     @classmethod

@@ -95,9 +95,11 @@ def test_credentials_over_plain_http(uri: str, exposed: bool) -> None:  # noqa: 
     assert not MilvusSettings.model_validate({"uri": uri, "token": "Geheim1", "secure": True}).exposed
 
 
-def test_an_empty_token_is_none() -> None:
-    """Rule: `${env:MILVUS_TOKEN:-}` with nothing set means no token, with Milvus Lite too."""
+def test_what_is_empty_is_none() -> None:
+    """Rule: `${env:MILVUS_TOKEN:-}` with nothing set means no token, with Milvus Lite too, and likewise a path."""
     assert MilvusSettings.model_validate({"uri": "x.db", "token": ""}).token is None
+    paths = ("server_pem_path", "ca_pem_path", "client_pem_path", "client_key_path", "server_name")
+    assert MilvusSettings.model_validate({"uri": "http://host", **dict.fromkeys(paths, "")}) == MilvusSettings(uri="http://host")
 
 
 def test_exposed_credentials_are_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,9 +12,10 @@ import pytest
 
 from connector.milvus.client import connect
 from connector.testing.server import MilvusServer
-from tests.faults.workshop import Workshop
+from tests.faults.workshop import SCHEMA, Workshop
 from tests.server.certificates import make
 from tests.server.conftest import SECRET, refused, workshop
+from tests.server.test_outage import during, fill
 
 ONE_WAY = pytest.mark.parametrize("server", [1], indirect=True)
 MUTUAL = pytest.mark.parametrize("server", [2], indirect=True)
@@ -136,6 +138,25 @@ def test_a_run_over_mutual_tls(shop_with: Shop, certificates: Path, name: str) -
     assert shop.converged(f"server: nothing, over mutual TLS with {name}")
     shop.configure(token=f"root:{SECRET}")
     refused(shop, 7, "wrong user, password or token")
+
+
+@MUTUAL
+def test_the_server_dies_and_comes_back(shop_with: Shop, certificates: Path, server: MilvusServer) -> None:
+    """What a dying TLS connection says is no mistake of the job's: the run pauses, goes on, and exits 0."""
+    shop = shop_with(ca_pem_path=str(certificates / "ca.pem"), **own(certificates, "client"))
+    shop.configure(retry_deadline=120, timeout=10)
+    (shop.folder / "notes_schema.py").write_text(SCHEMA.replace('encoder="fake:fake"', 'encoder="fake:fake", delay=0.0005'))
+    fill(shop)
+
+    def outage() -> None:
+        server.kill()
+        time.sleep(10)
+        server.restart()
+
+    code, told = during(shop, outage)
+    assert code == 0, told
+    assert "trying again" in told
+    assert shop.converged("server: SIGKILL in the middle of a run over mutual TLS, back after 10 s")
 
 
 @MUTUAL
