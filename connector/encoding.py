@@ -185,7 +185,8 @@ class Encoding:
             name, dtype = binding.field.name, binding.field.dtype
             if dtype not in QUANTISED:
                 continue
-            good = [index for index in range(len(window.rows)) if index not in window.bad]
+            none = {*window.bad, *window.absent.get(name, ())}
+            good = [index for index in range(len(window.rows)) if index not in none]
             if dtype == "int8" and name not in self._goldens.scales and good:
                 self._goldens.add(scales={name: fit(window.vectors[name][good])})
                 if len(good) < ENOUGH:

@@ -12,10 +12,11 @@ import pytest
 from connector.encoding import Encoding, bind
 from connector.errors import ConfigError
 from connector.keeping import KeepingSink
+from connector.queries import Key
 from connector.record import Row, Window
 from connector.report import RunReport
 from connector.schema import Collection, CollectionSpec, Field, Vector, VectorField, spec_of
-from connector.searching import Key, _stored
+from connector.searching import _stored
 from connector.testing.encoders import COUNTS, fake_vector
 from connector.testing.sinks import MemorySink
 from tests.test_pipeline import Bench

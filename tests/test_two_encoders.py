@@ -65,7 +65,7 @@ class Heavy(FakeEncoder):
 
     meter: Meter
 
-    def preparer(self, role: Role) -> Callable[[Any], Prepared]:
+    def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:
         """Prepares and meters."""
         prepare, meter = super().preparer(role), self.meter
 
