@@ -32,6 +32,7 @@ from connector.report import RunReport, Stopwatch
 from connector.stations import Monitor, Options, Stations
 from connector.stopping import Stop
 from connector.vectorcache import VectorCache
+from connector.verdict import verdict
 
 
 def plan(job: Job) -> tuple[Action, ...]:
@@ -100,7 +101,7 @@ def run_job(
             error.report = report  # type: ignore[attr-defined]  # for the command line's --json
             raise
         finally:
-            _close(report, monitor.watch, begun, ledger)
+            _close(report, monitor.watch, begun, ledger, job.workers)
     hit("run.finished")
     return report
 
@@ -111,11 +112,12 @@ def exit_code(error: BaseException) -> int:
     return getattr(error, "exit_code", 1) if signal_number is None else 128 + signal_number
 
 
-def _close(report: RunReport, watch: Stopwatch, begun: float, ledger: Ledger) -> None:
+def _close(report: RunReport, watch: Stopwatch, begun: float, ledger: Ledger, workers: int) -> None:
     counts = report.counts
     counts.deferred = counts.listed - counts.unchanged - counts.written - counts.empty - counts.rejected
     report.stations = {name: round(seconds, 3) for name, seconds in watch.seconds.items()}
     report.seconds = round(time.perf_counter() - begun, 3)
+    report.verdict = verdict(report.stations, report.seconds - report.startup_s, workers)
     with contextlib.suppress(Exception):  # a full disk must not hide what ended the run
         ledger.finish(report.run_id, report.exit_code, report.model_dump_json())
 

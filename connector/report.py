@@ -68,6 +68,7 @@ class RunReport(BaseModel):
         seconds: Wall time, start-up included.
         startup_s: Of which: imports, connecting and loading models.
         index: With `wait_for_index`, by field: "rows indexed/rows that are to be".
+        verdict: How near the encoder came to its own speed, and what held it back; "" if there is nothing to tell.
         stations: Seconds of work by station; stations overlap, so they may add up to more than `seconds`.
     """
 
@@ -88,6 +89,7 @@ class RunReport(BaseModel):
     seconds: float = 0.0
     startup_s: float = 0.0
     index: dict[str, str] = Field(default_factory=dict)
+    verdict: str = ""
     stations: dict[str, float] = Field(default_factory=dict)
 
     def count(self, visit: Visit) -> None:
@@ -126,6 +128,7 @@ class RunReport(BaseModel):
         )
         stations = "  ".join(f"{name} {seconds:.1f} s" for name, seconds in self.stations.items())
         lines = [documents, f"{work}; {stations}" if stations else work]
+        lines += [self.verdict] if self.verdict else []
         lines += [f"indexed: {', '.join(f'{name} {done}' for name, done in self.index.items())}"] if self.index else []
         lines += [f"gap: {gap}" for gap in self.gaps]
         lines += [f"note: {note}" for note in self.notes]

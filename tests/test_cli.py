@@ -82,6 +82,17 @@ def test_milvus_of_the_environment(folder: Folder, monkeypatch: pytest.MonkeyPat
     assert (folder.root / "environment.db").exists()
 
 
+def test_a_file_in_the_environment(folder: Folder) -> None:
+    """MILVUS_URI may be the path of a Milvus Lite file; pymilvus refuses that when it is imported, so only a new process shows it."""
+    folder.put("job.yaml", JOB.replace("milvus: {uri: notes.db}\n", ""))
+    folder.put("notes/a.txt", "a")
+    environment = {**os.environ, "MILVUS_URI": "environment.db"}
+    command = [sys.executable, "-c", "from connector.cli import main; main()", "run", "job.yaml", "--json"]
+    done = subprocess.run(command, env=environment, cwd=folder.root, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout)["counts"]["written"] == 1
+
+
 def test_wait_for_index(folder: Folder) -> None:
     """With `wait_for_index` the report says, by field, how much of the collection is indexed."""
     folder.put("job.yaml", JOB.replace("uri: notes.db", "uri: notes.db, wait_for_index: true"))

@@ -149,11 +149,18 @@ def _warn(settings: MilvusSettings) -> None:
 
 
 def _quiet() -> None:
-    """Keeps pymilvus from loading a `.env` file into our environment and from logging errors, with tracebacks, that we report."""
+    """Keeps pymilvus from loading a `.env` file into our environment and from logging errors, with tracebacks, that we report.
+
+    While it is imported it reads MILVUS_URI and refuses the path of a file there, so for that moment the variable is gone.
+    """
     os.environ.setdefault("PYTHON_DOTENV_DISABLED", "1")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    import pymilvus  # noqa: F401 - it sets its logger's level while it is imported
-
+    uri = os.environ.pop("MILVUS_URI", None)
+    try:
+        import pymilvus  # noqa: F401 - it sets its logger's level while it is imported
+    finally:
+        if uri is not None:
+            os.environ["MILVUS_URI"] = uri
     for name in ("pymilvus", "milvus_lite", "grpc._server"):  # the last for what Milvus Lite does not implement
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 

@@ -1,0 +1,56 @@
+"""Says how near a run came to its encoder's own speed, and what held it back: one sentence at the end of every report.
+
+An encoder that waits for its input is money burnt, and nothing shows it: the run ends, only later than it need. So each run says for which
+share of its time, start-up aside, the encoder was busy, which other station had most to do, and which setting would move it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ENOUGH = 1.0
+"""Seconds below which a run says nothing about speed."""
+
+BUSY = 0.9
+"""From this share on the encoder itself is the limit."""
+
+THREADED = frozenset({"read", "parse", "split", "transform", "prepare"})
+"""Stations whose work is shared by the job's `workers`."""
+
+_SETTINGS = {
+    "list": "list fewer documents, or split the source over several jobs",
+    "write": "a nearer or a larger Milvus",
+    "ledger": "a faster disk for `state`",
+    "conform": "fewer columns",
+    "sweep": "nothing: deleting is Milvus's work",
+}
+
+
+def verdict(stations: Mapping[str, float], wall: float, workers: int) -> str:
+    """One sentence, or "" for a run that encoded nothing or was too short to tell.
+
+    Args:
+        stations: Seconds of work by station, summed over threads.
+        wall: Seconds that the run took, start-up aside.
+        workers: Threads of the stations in `THREADED`.
+    """
+    encode = stations.get("encode", 0.0)
+    if wall < ENOUGH or not encode:
+        return ""
+    busy = min(1.0, encode / wall)
+    loads = {name: seconds / (max(1, workers) if name in THREADED else 1) for name, seconds in stations.items() if name != "encode"}
+    most = max(loads, key=lambda name: loads[name], default="")
+    said = f"the encoder was busy for {busy:.0%} of the time"
+    if not most:
+        return said
+    held = f"next bottleneck: {most} ({loads[most] / wall:.0%})"
+    if busy >= BUSY:
+        return f"{said}; faster with another device, precision or batch under encode; {held}"
+    return f"{said}; {held}; try {_setting(most, workers)}"
+
+
+def _setting(station: str, workers: int) -> str:
+    return f"more workers than {workers}" if station in THREADED else _SETTINGS.get(station, "a profile of it")
