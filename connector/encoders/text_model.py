@@ -13,21 +13,26 @@ import numpy as np
 import torch
 import transformers
 
+from connector.encoders.heads import RAGGED
 from connector.encoders.lanes import LaneModel
+from connector.encoders.layers import PROJECTED, needs_states, taken
 from connector.encoders.pretrained import pretrained
+from connector.encoders.projection import Projections
+from connector.encoders.sentence_modules import Projection
 from connector.encoders.torch_device import part_of
 from connector.encoders.vectors import joined, pooled
 from connector.interfaces import DeviceSpec, Head, Output, Prepared
 
 
-def load(folder: Path, name: str, spec: DeviceSpec, *, pad_id: int) -> TextModel:
+def load(folder: Path, name: str, spec: DeviceSpec, *, pad_id: int, projections: Sequence[Projection] = ()) -> TextModel:
     """The model in a folder, on the device of `spec`.
 
     Raises:
         ConfigError: The device or precision is not there, or the weights are broken or not this model's.
     """
     network, precision = pretrained(transformers.AutoModel, folder, name, spec)
-    return TextModel(network, name, precision, part_of(spec, network.device), pad_id)
+    after = Projections(projections, name, pickle=spec.allow_pickle_weights).to(network.device)
+    return TextModel(network, name, precision, part_of(spec, network.device), pad_id, after)
 
 
 class TextModel(LaneModel):
@@ -39,13 +44,15 @@ class TextModel(LaneModel):
         precision: What it computes in.
         part: Padded tokens that go through the network at once.
         pad_id: Token id that fills the shorter inputs up.
+        after: What a head of the layer `projected` goes through after the pooling.
     """
 
     inputs = "inputs"
 
-    def __init__(self, network: Any, name: str, precision: str, part: int, pad_id: int) -> None:
+    def __init__(self, network: Any, name: str, precision: str, part: int, pad_id: int, after: Any = None) -> None:
         super().__init__(network, name, precision, part, network.device)
         self._pad_id = pad_id
+        self._after = after
 
     def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
         parts = self._lanes.map(lambda part: self._pass([item.data for item in part], heads), cut(items, self._part))
@@ -53,15 +60,40 @@ class TextModel(LaneModel):
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch's types are not read
     def _pass(self, ids: list[Any], heads: Sequence[Head]) -> list[Output]:
-        lengths = [len(one) for one in ids]
-        padded = np.full((len(ids), max(lengths)), self._pad_id, dtype=np.int64)
-        for row, one in zip(padded, ids, strict=True):
-            row[: len(one)] = one
-        mask = np.arange(padded.shape[1]) < np.asarray(lengths)[:, None]
-        device = self._network.device
-        inputs = {"input_ids": torch.from_numpy(padded).to(device), "attention_mask": torch.from_numpy(mask.astype(np.int64)).to(device)}
-        hidden = self._network(**inputs).last_hidden_state.float()
-        return [pooled(hidden, inputs["attention_mask"], head) for head in heads]
+        padded, read, counted = (torch.from_numpy(array).to(self._network.device) for array in batch(ids, self._pad_id))
+        inputs = {"input_ids": padded, "attention_mask": read}
+        return self._heads(inputs, counted, heads)
+
+    def _heads(self, inputs: dict[str, Any], counted: Any, heads: Sequence[Head]) -> list[Output]:
+        """One pass, and what each head takes of it; `counted` marks the positions that are pooled."""
+        given = self._network(**inputs, output_hidden_states=any(needs_states(head.layer) for head in heads))
+        return [self._taken(given.last_hidden_state, given.hidden_states, inputs["attention_mask"], counted, head) for head in heads]
+
+    def _taken(self, last: Any, states: Any, read: Any, counted: Any, head: Head) -> Output:
+        """A dense head's output; the token matrix holds a prompt that is left out of the pooling, too."""
+        hidden = taken(head.layer, last, states, self._network.config.num_hidden_layers)
+        return pooled(hidden, read if head.pooling == RAGGED else counted, head, self._after if head.layer == PROJECTED else None)
+
+    def close(self) -> None:
+        """Frees the weights."""
+        self._after = None
+        super().close()
+
+
+def batch(ids: Sequence[Any], pad_id: int) -> tuple[Any, Any, Any]:
+    """Inputs padded at their ends to the longest: token ids, where they are to be read, where they are to be pooled; int64 (n, positions).
+
+    Args:
+        ids: Token ids of each input, `~id` where a position is not pooled.
+        pad_id: Fills up.
+    """
+    lengths = np.asarray([len(one) for one in ids])
+    padded = np.full((len(ids), lengths.max()), pad_id, dtype=np.int64)
+    for row, one in zip(padded, ids, strict=True):
+        row[: len(one)] = one
+    read = np.arange(padded.shape[1]) < lengths[:, None]
+    counted = read & (padded >= 0)
+    return np.where(padded < 0, ~padded, padded), read.astype(np.int64), counted.astype(np.int64)
 
 
 def cut(items: Sequence[Prepared], most: int) -> list[Sequence[Prepared]]:

@@ -66,21 +66,24 @@ class TextPreparer:
         max_tokens: Most tokens, special ones included.
         prompt: Put before every text.
         lowercase: Lower-case first.
+        left_out: First positions that the model reads and does not pool.
     """
 
     tokenizer: Path
     max_tokens: int
     prompt: str = ""
     lowercase: bool = False
+    left_out: int = 0
 
     def __call__(self, text: object) -> Prepared:
-        """Token ids (int32) of the prompt and the text; their number is the cost.
+        """Token ids (int32) of the prompt and the text; their number is the cost. A position that is not pooled holds `~id`, below zero.
 
         Raises:
             RowError: The input is no text, is blank, or is not valid Unicode.
         """
         encoding = load_tokenizer(self.tokenizer, max_tokens=self.max_tokens, lowercase=self.lowercase).encode(self.prompt + checked(text))
         ids = np.asarray(encoding.ids, dtype=np.int32)
+        ids[: self.left_out] = ~ids[: self.left_out]
         return Prepared(ids, len(ids), ids.nbytes, truncated=bool(encoding.overflowing))
 
 

@@ -16,23 +16,25 @@ from connector.encoders.heads import RAGGED
 from connector.interfaces import Head, Output
 
 
-def pooled(hidden: Any, mask: Any, head: Head) -> Output:
+def pooled(hidden: Any, mask: Any, head: Head, then: Callable[[Any], Any] | None = None) -> Output:
     """One head's output of hidden states.
 
     Args:
         hidden: (n, positions, dim), any float.
-        mask: (n, positions), 1 where a position counts; the ones that count come first.
-        head: Resolved.
+        mask: (n, positions), 1 where a position counts; the ones that count stand together.
+        head: Resolved; several poolings are written `cls+mean`.
+        then: Applied to the pooled vectors before they are cut and scaled.
 
     Returns:
         (n, dim) float32, or with pooling `none` n arrays (positions that count, dim).
     """
     hidden = hidden.float()
     if head.pooling != RAGGED:
-        vectors: Output = finished(POOL[str(head.pooling)](hidden, mask), head)
-        return vectors
-    lengths = mask.sum(dim=1).tolist()
-    return [one[:length] for one, length in zip(finished(hidden, head), lengths, strict=True)]
+        vectors = torch.cat([POOL[mode](hidden, mask) for mode in str(head.pooling).split("+")], dim=-1)
+        output: Output = finished(vectors if then is None else then(vectors), head)
+        return output
+    kept = mask.bool().cpu().numpy()
+    return [one[keep] for one, keep in zip(finished(hidden, head), kept, strict=True)]
 
 
 def finished(vectors: Any, head: Head) -> Any:
@@ -53,8 +55,21 @@ def joined(outputs: Sequence[Output]) -> Output:
 
 
 def _mean(hidden: Any, mask: Any) -> Any:
-    weights = mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * weights).sum(dim=1) / weights.sum(dim=1)
+    return _weighted(hidden, mask.float(), mask.sum(dim=1, keepdim=True))
+
+
+def _mean_sqrt_len(hidden: Any, mask: Any) -> Any:
+    return _weighted(hidden, mask.float(), mask.sum(dim=1, keepdim=True).sqrt())
+
+
+def _weighted_mean(hidden: Any, mask: Any) -> Any:
+    """Later positions weigh more; a position's weight is its place, whether those before it count or not."""
+    weights = mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)
+    return _weighted(hidden, weights.float(), weights.sum(dim=1, keepdim=True))
+
+
+def _weighted(hidden: Any, weights: Any, total: Any) -> Any:
+    return (hidden * weights.unsqueeze(-1)).sum(dim=1) / total
 
 
 def _max(hidden: Any, mask: Any) -> Any:
@@ -62,12 +77,19 @@ def _max(hidden: Any, mask: Any) -> Any:
 
 
 def _last(hidden: Any, mask: Any) -> Any:
-    return hidden[torch.arange(len(hidden), device=hidden.device), mask.sum(dim=1) - 1]
+    return hidden[torch.arange(len(hidden), device=hidden.device), mask.shape[1] - 1 - mask.flip(1).int().argmax(dim=1)]
 
 
-def _cls(hidden: Any, _mask: Any) -> Any:
-    return hidden[:, 0]
+def _cls(hidden: Any, mask: Any) -> Any:
+    return hidden[torch.arange(len(hidden), device=hidden.device), mask.int().argmax(dim=1)]
 
 
-POOL: dict[str, Callable[[Any, Any], Any]] = {"cls": _cls, "last": _last, "max": _max, "mean": _mean}
-"""Poolings over positions: (n, positions, dim) and (n, positions) to (n, dim)."""
+POOL: dict[str, Callable[[Any, Any], Any]] = {
+    "cls": _cls,
+    "last": _last,
+    "max": _max,
+    "mean": _mean,
+    "mean_sqrt_len": _mean_sqrt_len,
+    "weighted_mean": _weighted_mean,
+}
+"""Poolings over positions: (n, positions, dim) and (n, positions) to (n, dim). `cls` and `last` are the first and the last that count."""

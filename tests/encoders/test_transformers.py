@@ -178,7 +178,7 @@ def test_pooling_is_read_in_both_formats(build: Callable[..., Path], stated: dic
     assert (head.pooling, head.normalize) == (wanted, True)
 
 
-@pytest.mark.parametrize("stated", [{"pooling_mode": ["mean", "max"]}, {"pooling_mode_weightedmean_tokens": True}])
+@pytest.mark.parametrize("stated", [{"pooling_mode": ["mean", "median"]}, {"pooling_mode": []}])
 def test_unsupported_pooling_is_refused(build: Callable[..., Path], stated: dict[str, Any]) -> None:
     """A pooling that this encoder lacks is refused rather than replaced by another."""
     folder = build()
@@ -187,11 +187,11 @@ def test_unsupported_pooling_is_refused(build: Callable[..., Path], stated: dict
         TransformersEncoder(str(folder))
 
 
-def test_dense_module_is_refused(build: Callable[..., Path]) -> None:
-    """A projection after pooling is not left out silently."""
+def test_unknown_modules_are_refused(build: Callable[..., Path]) -> None:
+    """A module after the pooling is not left out silently."""
     folder = build()
-    write_sentence_transformers(folder, {"pooling_mode": "mean"}, normalize=False, more=("Dense",))
-    with pytest.raises(ConfigError, match="`2_Dense` of type Dense"):
+    write_sentence_transformers(folder, {"pooling_mode": "mean"}, normalize=False, more=("LSTM",))
+    with pytest.raises(ConfigError, match="Transformer, Pooling, LSTM"):
         TransformersEncoder(str(folder))
 
 
