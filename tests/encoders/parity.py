@@ -23,7 +23,14 @@ COSINE_FP32, DIFFERENCE_FP32, COSINE_BF16, ALONE_FP32, ALONE_BF16 = 0.99999, 1e-
 
 
 def check_parity(
-    family: str, encoder: Encoder, inputs: Sequence[Any], wanted: Sequence[Any], head: Head | None = None, *, words: str = ""
+    family: str,
+    encoder: Encoder,
+    inputs: Sequence[Any],
+    wanted: Sequence[Any],
+    head: Head | None = None,
+    *,
+    words: str = "",
+    width: int = 0,
 ) -> None:
     """Asserts all bounds; with CONNECTOR_PARITY=file the figures are added to that file, a JSON line each.
 
@@ -34,15 +41,16 @@ def check_parity(
         wanted: The upstream library's float32 output, one array an input: (dim,) or, for heads that do not pool, (positions, dim).
         head: Default: the model's own embedding.
         words: What was encoded, for the table, such as "BERT, mean".
+        width: Length of sparse vectors, which are compared as arrays of that length.
     """
     assert len(inputs) >= 3
-    found = _encode(encoder, inputs, head, "fp32")
+    found = _encode(encoder, inputs, head, "fp32", width)
     cosine, difference = agreement(found, wanted)
-    alone = [_encode(encoder, [one], head, "fp32")[0] for one in inputs]
+    alone = [_encode(encoder, [one], head, "fp32", width)[0] for one in inputs]
     _, spread = agreement(found, alone)
-    rough = _encode(encoder, inputs, head, "bf16")
+    rough = _encode(encoder, inputs, head, "bf16", width)
     rough_cosine, _ = agreement(rough, wanted)
-    rough_alone, _ = agreement(rough, [_encode(encoder, [one], head, "bf16")[0] for one in inputs])
+    rough_alone, _ = agreement(rough, [_encode(encoder, [one], head, "bf16", width)[0] for one in inputs])
     path = os.environ.get("CONNECTOR_PARITY")
     if path:
         figures = {"cosine fp32": cosine, "difference fp32": difference, "cosine bf16": rough_cosine, "alone fp32": spread}
@@ -69,6 +77,13 @@ def _matrix(one: Any) -> npt.NDArray[Any]:
     return array[None] if array.ndim == 1 else array
 
 
-def _encode(encoder: Encoder, inputs: Sequence[Any], head: Head | None, precision: Any) -> list[Any]:
+def _encode(encoder: Encoder, inputs: Sequence[Any], head: Head | None, precision: Any, width: int) -> list[Any]:
     with EncoderHandle(encoder, head, DeviceSpec(device="cpu", precision=precision)) as handle:
-        return list(handle.encode(inputs))
+        return [dense(one, width) if isinstance(one, dict) else one for one in handle.encode(inputs)]
+
+
+def dense(weights: dict[int, float], width: int) -> Matrix:
+    """A sparse vector as an array."""
+    array = np.zeros(width, dtype=np.float32)
+    array[list(weights)] = list(weights.values())
+    return array
