@@ -136,10 +136,9 @@ def _run(front: Front, back: Back, options: Options, monitor: Monitor, begun: fl
     sink = MilvusSink(back.connection, back.generation.name, spec)
     _enter(front, back, sink, report.run_id)
     ledger.requeue(options.only or ())
-    ready = [field for field in spec.vectors if field.encoder is None]
     stop, watch = monitor.stop.event, monitor.watch
     goldens = _goldens(back)
-    encode = partial(Encoding, front.parts.bindings, job.encode, ready=ready, workers=job.workers, goldens=goldens)
+    encode = partial(Encoding, front.parts.bindings, job.encode, ready=spec.ready, workers=job.workers, goldens=goldens)
     with VectorCache(job.cache_path, job.vector_cache) as cache, encode(stop=stop, stopwatch=watch, cache=cache) as encoding:
         stations = stations_of(front, encoding, sink, ledger)
         started = time.perf_counter() - begun

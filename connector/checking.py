@@ -100,8 +100,7 @@ def check_job(job: Job, documents: int = DOCUMENTS) -> Check:
 def _try(result: Check, front: Front, options: Options, watch: Stopwatch) -> None:
     parts, job = front.parts, front.parts.job
     report, sink = RunReport(run_id="check", job=job.job), KeepingSink(parts.spec)
-    ready = [field for field in parts.spec.vectors if field.encoder is None]
-    encoding = Encoding(parts.bindings, job.encode, ready=ready, workers=job.workers, stopwatch=watch)
+    encoding = Encoding(parts.bindings, job.encode, ready=parts.spec.ready, workers=job.workers, stopwatch=watch)
     with Ledger(None) as ledger, encoding:
         ledger.enter(job.scope, "", front.fingerprint, front.settings, natural=not parts.spec.primary.generated)
         run(stations_of(front, encoding, sink, ledger), options, Monitor(report, watch))

@@ -69,6 +69,7 @@ def _field(parts: Parts, name: str | None, query: Query) -> VectorFieldSpec:
     """The field of this name; without a name the only one, or the only one whose encoder reads such a query."""
     fields = {field.name: field for field in parts.spec.vectors}
     able = [] if isinstance(query, Key) else [one.field for one in parts.bindings if _modality(query) in one.encoder.inputs]
+    able += [one for one in parts.spec.vectors if one.computed and isinstance(query, str)]
     for meant in (list(fields.values()), able):
         if name is None and len(meant) == 1:
             return meant[0]
@@ -100,15 +101,20 @@ def _stored(sink: MilvusSink, query: Key, parts: Parts, field: VectorFieldSpec) 
     value = query.value
     if parts.spec.primary.type == "INT64" and isinstance(value, str) and value.lstrip("-").isdigit():
         value = int(value)  # the command line has only strings
-    row = sink.read([value], [field.name]).get(value)
+    column = str(field.source) if field.computed else field.name  # such a vector cannot be read; its text finds the same rows
+    row = sink.read([value], [column]).get(value)
     if row is None:
         raise ConfigError(f"no row has the key {query.value!r}", hint="check the key")
-    if row[field.name] is None:
+    if row[column] is None:
         raise ConfigError(f"the row {query.value!r} has no vector in `{field.name}`", hint="search by another row or field")
-    return row[field.name]
+    return row[column]
 
 
 def _encoded(parts: Parts, field: VectorFieldSpec, query: Query, goldens: Goldens) -> Any:
+    if field.computed:
+        if not isinstance(query, str):
+            raise ConfigError(f"{field.name} is searched by text, not by {_modality(query)}", hint="give words, or --like KEY")
+        return query
     binding: Binding | None = next((one for one in parts.bindings if one.field.name == field.name), None)
     if binding is None:
         raise ConfigError(f"{field.name} holds ready-made vectors: no query can be encoded for it", hint="search by --like KEY")

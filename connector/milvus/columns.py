@@ -47,7 +47,8 @@ def upsert_request(collection: str, spec: CollectionSpec, rows: Sequence[Row], v
 
     Args:
         collection: Physical name.
-        spec: Every declared field is sent; a row's other keys go to the dynamic field if there is one, else nowhere.
+        spec: Every declared field is sent but vectors that the server computes; a row's other keys go to the dynamic field if there is
+            one, else nowhere.
         rows: Scalar values as `schema.values.convert` leaves them.
         vectors: Checked by `check_vectors`; row i for `rows[i]`.
         absent: Rows without a vector; only where the field is nullable.
@@ -63,7 +64,7 @@ def upsert_request(collection: str, spec: CollectionSpec, rows: Sequence[Row], v
             _scalars(request.fields_data.add(), scalar, [row.get(scalar.name) for row in rows])
         except (TypeError, ValueError) as error:
             raise BadRows(f"field `{scalar.name}`: a value does not fit {scalar.type}: {error}") from error
-    for vector in spec.vectors:
+    for vector in spec.sent:
         _vectors(request.fields_data.add(), vector, vectors[vector.name], absent.get(vector.name, ()))
     if spec.dynamic:
         _dynamic(request.fields_data.add(), {*(one.name for one in spec.fields), *(one.name for one in spec.vectors)}, rows)
@@ -80,7 +81,7 @@ def check_vectors(spec: CollectionSpec, vectors: Vectors, rows: int, absent: Abs
         SchemaError: A field has no array, or one of the wrong shape.
     """
     bad: dict[int, str] = {}
-    for field in spec.vectors:
+    for field in spec.sent:
         values = vectors.get(field.name)
         if values is None:
             raise SchemaError(f"{spec.name}.{field.name}: the window holds no vectors for this field")

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from connector.schema.fulltext import analyzers
 from connector.schema.spec import CollectionSpec, FieldSpec
 
 VECTOR_TYPES = {
@@ -43,16 +44,22 @@ def stored_default(field: FieldSpec) -> bool:
 
 def schema_of(spec: CollectionSpec) -> Any:
     """The `pymilvus.CollectionSchema` of a specification."""
-    from pymilvus import DataType, MilvusClient
+    from pymilvus import DataType, Function, FunctionType, MilvusClient
 
+    analyzed = analyzers(spec.vectors)
     schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=spec.dynamic, description=spec.description)
     for field in spec.fields:
-        schema.add_field(field.name, DataType[field.type], **_options(field))
+        text: dict[str, Any] = {"enable_analyzer": True} if field.name in analyzed else {}
+        if analyzed.get(field.name):
+            text["analyzer_params"] = analyzed[field.name]
+        schema.add_field(field.name, DataType[field.type], **_options(field), **text)
     for vector in spec.vectors:
         options = {"dim": vector.dim} if vector.dim is not None else {}
         if vector.nullable:
             options["nullable"] = True
         schema.add_field(vector.name, DataType[VECTOR_TYPES[vector.dtype]], **options)
+        if vector.computed:
+            schema.add_function(Function(vector.name, FunctionType.BM25, [vector.source], [vector.name]))
     return schema
 
 

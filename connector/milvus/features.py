@@ -6,8 +6,9 @@ when it loads it, for good; nullable is dropped in silence; Milvus Lite takes an
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from connector.errors import SchemaError
 from connector.milvus.client import Server
@@ -44,6 +45,8 @@ FEATURES: dict[str, Support] = {
     "int8": Support(False, (2, 6, 0), "int8 vectors"),
     "binary": Support(False, _ALWAYS, "binary vectors"),
     "sparse": Support(True, (2, 4, 0), "sparse vectors"),
+    "BM25": Support(True, (2, 5, 0), "BM25 vectors"),
+    "analyzer": Support(False, (2, 5, 0), "such an analyzer of texts"),  # it takes some and ignores parts of them
     "nullable vector": Support(False, (3, 0, 0), "nullable vectors"),  # late 2.6 has them too; no release note says since when
     "several vectors": Support(True, (2, 4, 0), "a second vector field"),
     "nullable": Support(True, (2, 5, 0), "nullable fields"),
@@ -72,6 +75,8 @@ _INSTEAD = {
     "several vectors": "one collection for each vector field, or a newer server",
     "nullable": "give the field a default instead of `| None`, or use a newer server",
     "nullable vector": "write `Vector` without `| None`: rows without one are then rejected; or use a newer server",
+    "BM25": 'VectorField(dtype="sparse", encoder="splade:...") is there since Milvus 2.4',
+    "analyzer": 'Milvus Lite cuts by {"tokenizer": "standard"} or "jieba", with a filter of stop words',
     "float16": 'use dtype="float32", or a server',
 }
 
@@ -113,10 +118,24 @@ def needs(spec: CollectionSpec) -> Iterator[tuple[str, str]]:
 
 def _vector(vector: VectorFieldSpec) -> Iterator[str]:
     yield vector.dtype
+    if vector.computed:
+        yield "BM25"
+        if not _known_to_lite(vector.analyzer or {}):
+            yield "analyzer"
     if vector.nullable:
         yield "nullable vector"
     if vector.dtype == "sparse" and vector.index.type == "AUTOINDEX":
         yield "index AUTOINDEX on sparse"
+
+
+def _known_to_lite(analyzer: Mapping[str, Any]) -> bool:
+    """Whether Milvus Lite does all that an analyzer says: it knows two tokenizers and stop words, and reads over the rest."""
+    if not {"tokenizer", "filter"} >= set(analyzer):
+        return analyzer == {"type": "standard"}
+    stops = all(
+        isinstance(one, dict) and set(one) == {"type", "stop_words"} and one["type"] == "stop" for one in analyzer.get("filter", ())
+    )
+    return stops and analyzer.get("tokenizer", "standard") in ("standard", "jieba")
 
 
 def _scalar(field: FieldSpec) -> Iterator[str]:

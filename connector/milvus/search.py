@@ -25,7 +25,7 @@ class Hit:
 
     Attributes:
         id: Primary key.
-        distance: Score in the field's metric; for COSINE and IP larger is nearer, for L2 smaller.
+        distance: Score in the field's metric; for COSINE, IP and BM25 larger is nearer, for L2 smaller.
         fields: The output fields.
     """
 
@@ -52,7 +52,7 @@ def search(  # noqa: PLR0913 - a search has this many knobs, all but four by key
         connection: Open.
         collection: Physical name.
         spec: What the collection holds.
-        vectors: An (n, dim) array, or n vectors; sparse ones as dicts.
+        vectors: An (n, dim) array, or n vectors; sparse ones as dicts; texts where the server computes the vectors.
         field: The vector field.
         limit: Most hits a vector.
         filter: A Milvus filter; values that are data are quoted with `literals.quote`.
@@ -81,7 +81,8 @@ def search(  # noqa: PLR0913 - a search has this many knobs, all but four by key
         found = Reader(connection, collection, spec).loaded("search", connection.client.search, collection, data, **options)
     except BadRows as error:
         raise ConfigError(error.message, hint="correct the filter, the limit or the search parameters") from error
-    return [[_hit(one, spec, output_fields) for one in hits] for hits in found]
+    turned = fields[field].computed and connection.server.lite  # Lite gives BM25 scores below zero
+    return [[_hit(one, spec, output_fields, sign=-1.0 if turned else 1.0) for one in hits] for hits in found]
 
 
 def _asked(field: VectorFieldSpec, one: Any) -> Any:
@@ -92,8 +93,8 @@ def _asked(field: VectorFieldSpec, one: Any) -> Any:
     return vector.tobytes() if field.dtype in {"binary", "bfloat16"} else vector
 
 
-def _hit(one: Mapping[str, Any], spec: CollectionSpec, names: Sequence[str]) -> Hit:
+def _hit(one: Mapping[str, Any], spec: CollectionSpec, names: Sequence[str], *, sign: float) -> Hit:
     entity = one.get("entity") or {}
     vectors = {field.name: field for field in spec.vectors}
     values = {name: vector_of(vectors[name], entity[name]) if name in vectors else plain(entity[name]) for name in names if name in entity}
-    return Hit(one.get(spec.primary.name, one.get("id")), float(one["distance"]), values)
+    return Hit(one.get(spec.primary.name, one.get("id")), sign * float(one["distance"]), values)

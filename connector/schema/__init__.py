@@ -11,6 +11,7 @@
 """
 
 from connector.schema.declare import (
+    BM25,
     Collection,
     Field,
     Float32,
@@ -47,6 +48,7 @@ __all__ = [
     "BIN_FLAT",
     "BIN_IVF_FLAT",
     "BITMAP",
+    "BM25",
     "DISKANN",
     "FLAT",
     "HNSW",

@@ -14,6 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from connector.errors import SchemaError
+from connector.schema.indexes import SPARSE_INVERTED_INDEX
 from connector.schema.reader import ABSENT, Declared, Reader, Vector
 from connector.schema.spec import CollectionSpec
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from connector.schema.spec import Consistency
 
 __all__ = [
+    "BM25",
     "Collection",
     "Field",
     "Float32",
@@ -99,6 +101,20 @@ def VectorField(  # noqa: N802, PLR0913 - reads as a declaration, as in pydantic
         "truncate_dim": truncate_dim,
         "options": options,
     }
+    return Declared(vector=True, given=given)
+
+
+def BM25(source: str, *, analyzer: dict[str, Any] | None = None, k1: float = 1.2, b: float = 0.75) -> Any:  # noqa: N802 - as VectorField
+    """Declares a vector column that the server computes from a text column, to be searched by the words in it.
+
+    Args:
+        source: The text column, a `str` that is never None.
+        analyzer: How the server cuts the text into words, in Milvus's terms, such as `{"type": "english"}`; default: its standard way.
+        k1: How much a repeated word counts on.
+        b: How much a long text counts less.
+    """
+    index = SPARSE_INVERTED_INDEX(bm25_k1=k1, bm25_b=b)
+    given = {"dim": None, "dtype": "sparse", "metric": "BM25", "index": index, "source": source, "analyzer": analyzer or {}}
     return Declared(vector=True, given=given)
 
 

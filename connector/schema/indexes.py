@@ -126,6 +126,8 @@ class SPARSE_INVERTED_INDEX(VectorIndex):  # noqa: N801 - Milvus's own name
 
     kinds: ClassVar[frozenset[str]] = frozenset({"sparse"})
     drop_ratio_build: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
+    bm25_k1: Annotated[float, Field(gt=0.0, le=3.0)] | None = None
+    bm25_b: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
 
 
 class ScalarIndex(_Index):

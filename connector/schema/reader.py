@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 import pydantic
 
 from connector.errors import SchemaError, explain
+from connector.schema.fulltext import mistakes
 from connector.schema.indexes import DENSE, METRICS, VectorKind, default_index
 from connector.schema.spec import LINEAGE, MAX_VARCHAR, CollectionSpec, FieldSpec, VectorFieldSpec
 from connector.schema.values import convert
@@ -177,6 +178,8 @@ class Reader:
         place = f".{spec.name}"
         if spec.metric not in METRICS[spec.dtype]:
             self.fail(f"{place}: metric {spec.metric} does not fit {spec.dtype} vectors", f"valid: {', '.join(METRICS[spec.dtype])}")
+        if spec.computed and spec.analyzer is None:
+            self.fail(f"{place}: the server computes what the metric BM25 compares", 'write BM25(source="..."), the column with the text')
         if spec.dtype not in spec.index.kinds:
             fits = ", ".join(sorted(spec.index.kinds))
             self.fail(f"{place}: index {spec.index.type} does not fit {spec.dtype} vectors", f"it indexes {fits}")
@@ -212,6 +215,8 @@ class Reader:
             self.fail(": partitions are given, but no field is the partition key", "write Field(partition_key=True), or remove partitions")
         if not vectors:
             self.fail(": no vector field", "declare one: vector: Vector = VectorField(dim=..., encoder=...)")
+        for problem, hint in mistakes(scalars, vectors):
+            self.fail(problem, hint)
         description = (self.cls.__doc__ or "").strip().split("\n")[0]
         columns = {"fields": (*scalars, *lineage_fields()), "vectors": tuple(vectors)}
         values = {**options, **columns, "description": description, "where": self.where}

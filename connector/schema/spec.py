@@ -73,6 +73,7 @@ class VectorFieldSpec(BaseModel):
         truncate_dim: Likewise.
         options: Further keyword arguments of the encoder, such as prompts.
         nullable: A row without a source has no vector; otherwise it is rejected.
+        analyzer: How the server cuts `source` into words, if it computes the vector (BM25); {}: its standard way.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -91,12 +92,18 @@ class VectorFieldSpec(BaseModel):
     truncate_dim: int | None = None
     options: dict[str, Any] = {}
     nullable: bool = False
+    analyzer: dict[str, Any] | None = None
+
+    @property
+    def computed(self) -> bool:
+        """Whether the server makes the vector itself, from the text in `source`: it is never sent and cannot be read."""
+        return self.metric == "BM25"
 
     @property
     def row_bytes(self) -> int:
-        """Bytes of one stored vector; an estimate for `sparse`."""
+        """Bytes of one vector that is sent; an estimate for `sparse`."""
         if self.dim is None:
-            return 1024
+            return 0 if self.computed else 1024
         return {"float32": 4 * self.dim, "int8": self.dim, "binary": self.dim // 8}.get(self.dtype, 2 * self.dim)
 
 
@@ -139,6 +146,16 @@ class CollectionSpec(BaseModel):
         """Scalar columns that a row must bring: all but a generated key and lineage."""
         return tuple(field for field in self.fields if not field.generated and field.name not in LINEAGE)
 
+    @property
+    def sent(self) -> tuple[VectorFieldSpec, ...]:
+        """Vector columns that a row must bring: all but those that the server computes."""
+        return tuple(vector for vector in self.vectors if not vector.computed)
+
+    @property
+    def ready(self) -> tuple[VectorFieldSpec, ...]:
+        """Vector columns without an encoder, whose vectors rows bring ready-made."""
+        return tuple(vector for vector in self.sent if vector.encoder is None)
+
     def normalised(self) -> dict[str, Any]:
         """What the stamp holds and `plan` compares: JSON values, without descriptions, paths and encoder sources.
 
@@ -146,7 +163,11 @@ class CollectionSpec(BaseModel):
         specification in the stamp: the same model from another path is the same collection.
         """
         scalars = [field.model_dump(exclude={"index"}, exclude_defaults=True) for field in self.fields]
-        vectors = [{"name": v.name, "dtype": v.dtype, "dim": v.dim, "metric": v.metric, "nullable": v.nullable} for v in self.vectors]
+        vectors: list[dict[str, Any]] = [
+            {"name": v.name, "dtype": v.dtype, "dim": v.dim, "metric": v.metric, "nullable": v.nullable}
+            | ({"source": v.source, "analyzer": v.analyzer} if v.computed else {})
+            for v in self.vectors
+        ]
         both: tuple[FieldSpec | VectorFieldSpec, ...] = (*self.fields, *self.vectors)
         indexes = {f.name: {"type": f.index.type, **f.index.params} for f in both if f.index is not None}
         return {
