@@ -60,6 +60,23 @@ def test_folders_equal_the_library(build: Callable[..., Path], kind: str, strate
     check_parity("splade", encoder, TEXTS, wanted, words=f"{kind}, {strategy}, {activation}", width=SIZE)
 
 
+def test_folders_of_older_versions(build: Callable[..., Path]) -> None:
+    """The layout of the first SPLADE folders, such as the authors' own, is read as the library reads it."""
+    folder = saved(build("masked-bert"))
+    (folder / "sentence_bert_config.json").write_text(json.dumps({"max_seq_length": 8, "do_lower_case": False}))
+    kinds = [("", "MLMTransformer"), ("1_SpladePooling", "SpladePooling")]
+    listed = [
+        {"idx": n, "name": str(n), "path": path, "type": f"sentence_transformers.sparse_encoder.models.{kind}"}
+        for n, (path, kind) in enumerate(kinds)
+    ]
+    (folder / "modules.json").write_text(json.dumps(listed))
+    stated = {"pooling_strategy": "max", "activation_function": "relu", "word_embedding_dimension": None}
+    (folder / "1_SpladePooling" / "config.json").write_text(json.dumps(stated))
+    check_parity(
+        "splade", SpladeEncoder(str(folder)), TEXTS, upstream(folder, TEXTS), words="masked-bert, older layout, 8 tokens", width=SIZE
+    )
+
+
 def test_a_plain_folder_follows_the_formula(build: Callable[..., Path]) -> None:
     """A folder of transformers alone gives log(1 + relu(logit)), the largest over the positions, as the authors' own code has it."""
     import torch

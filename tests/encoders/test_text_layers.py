@@ -9,9 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import connector
+from connector.encoders.text_model import TextModel
 from connector.encoders.transformers import TransformersEncoder
 from connector.errors import ConfigError
 from connector.interfaces import DeviceSpec, Head, identity
+from connector.schema import Collection, Field, Vector, VectorField
 from connector.testing.encoders import check_encoder
 from tests.encoders.conftest import WORDS
 from tests.encoders.parity import agreement, check_parity
@@ -165,3 +168,33 @@ def test_a_model_without_a_stated_depth_has_one_layer(build: Callable[..., Path]
     assert encoder.resolve(Head(layer="last")).layer == "last"
     with pytest.raises(ConfigError, match="no layer `1`"):
         encoder.resolve(Head(layer="1"))
+
+
+def test_three_fields_of_a_run_are_one_pass(build: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A collection with three heads of one model calls its network as often as a collection with one, and holds what each head gives."""
+    model = f"transformers:{build()}"
+
+    class Three(Collection):
+        sku: str = Field(primary_key=True, max_length=8)
+        text: str = Field(max_length=200)
+        meaning: Vector = VectorField(dim=32, encoder=model, source="text")
+        middle: Vector = VectorField(dim=32, encoder=model, source="text", layer="1")
+        both: Vector = VectorField(dim=64, encoder=model, source="text", layer="-1", pooling="cls+max")
+
+    calls = []
+    heads_of = TextModel._heads
+
+    def counting(self: TextModel, inputs: Any, read: Any, heads: Any) -> Any:
+        calls.append(len(heads))
+        return heads_of(self, inputs, read, heads)
+
+    monkeypatch.setattr(TextModel, "_heads", counting)
+    place = str(tmp_path / "three.db")
+    report = connector.run(({"sku": str(number), "text": text} for number, text in enumerate(TEXTS)), into=Three, milvus=place)
+    assert (report.counts.written, report.encoded, set(calls)) == (4, 4, {3})
+    passes = len(calls)
+    calls.clear()
+    connector.encoder(model).encode(TEXTS)
+    assert len(calls) == passes
+    for field in ("meaning", "middle", "both"):
+        assert connector.search(Three, TEXTS[2], field=field, milvus=place, limit=1)[0].id == "2"
