@@ -116,7 +116,7 @@ class Head:
         layer: Name or index of the layer; default the model's embedding.
         pooling: How positions become one vector: cls, mean, max, last, or none.
         normalize: Whether vectors are scaled to unit L2 norm.
-        truncate_dim: Keep only the first numbers (Matryoshka models).
+        truncate_dim: Keep only the first numbers (Matryoshka models), of a sparse vector the largest weights.
         dtype: What is stored: float32, float16, bfloat16, int8, binary, sparse.
     """
 

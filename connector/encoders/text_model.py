@@ -71,7 +71,7 @@ class TextModel(LaneModel):
 
     def _taken(self, last: Any, states: Any, read: Any, counted: Any, head: Head) -> Output:
         """A dense head's output; the token matrix holds a prompt that is left out of the pooling, too."""
-        hidden = taken(head.layer, last, states, self._network.config.num_hidden_layers)
+        hidden = taken(head.layer, last, states, getattr(self._network.config, "num_hidden_layers", 0))
         return pooled(hidden, read if head.pooling == RAGGED else counted, head, self._after if head.layer == PROJECTED else None)
 
     def close(self) -> None:

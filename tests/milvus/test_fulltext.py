@@ -15,6 +15,7 @@ from connector.milvus.columns import check_vectors, upsert_request
 from connector.milvus.describe import schema_of
 from connector.queries import Image, Key
 from connector.schema import BM25, Collection, Field, Vector, VectorField, spec_of
+from tests.milvus.test_columns import by_pymilvus, bytes_of, fields
 
 TEXTS = [
     "red running shoe",
@@ -157,8 +158,10 @@ def test_the_request_that_a_server_gets() -> None:
         "enable_analyzer": "true",
         "analyzer_params": '{"type":"english"}',
     }
-    row = {field.name: "x" for field in spec.fields}
-    assert [data.field_name for data in upsert_request("notes", spec, [row], {}).fields_data] == [field.name for field in spec.fields]
+    rows_sent = [{field.name: "x" for field in spec.fields}]
+    sent = fields(upsert_request("notes", spec, rows_sent, {}))
+    assert list(sent) == [field.name for field in spec.fields]
+    assert bytes_of(sent) == bytes_of(by_pymilvus(spec, rows_sent))
     assert check_vectors(spec, {}, 1) == {}
 
 
