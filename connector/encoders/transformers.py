@@ -150,6 +150,10 @@ class TransformersEncoder:
         encoding = load_tokenizer(self._path, lowercase=self._about.lowercase).encode(prompt)
         return len(encoding.ids) - encoding.special_tokens_mask[-1]
 
+    def positions(self, head: Head, prepared: Prepared) -> int:  # noqa: ARG002 - every layer has the same positions
+        """One vector a token, special tokens included."""
+        return prepared.cost
+
     def pull(self) -> None:
         """Downloads what `open` needs, if it is a hub model.
 

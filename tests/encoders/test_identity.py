@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import connector
 from connector.encoders.transformers import TransformersEncoder
 from connector.errors import PlanNeeded
-from connector.interfaces import Head, identity
+from connector.interfaces import DeviceSpec, Head, identity
+from connector.record import generated_key
 from connector.schema import Collection, Field, Vector, VectorField
 from tests.encoders.conftest import Build, build_model, write_sentence_transformers
 
@@ -54,6 +56,7 @@ CHANGES: list[tuple[str, Callable[[Path], None] | None, dict[str, Any]]] = [
     ("encoder model.preprocessing.prompts.document", None, {"document_prompt": "the "}),
     ("encoder head.pooling", None, {"pooling": "max"}),
     ("encoder head.normalize", None, {"normalize": True}),
+    ("encoder head.layer", None, {"layer": "1"}),
     ("encoder head.truncate_dim", None, {"truncate_dim": 16, "dim": 16}),
 ]
 
@@ -91,3 +94,25 @@ def test_a_folder_of_other_settings_is_another_encoder(tmp_path: Path) -> None:
     stated = identity(TransformersEncoder(str(folder)), Head())
     assert (plain["head"]["pooling"], stated["head"]["pooling"]) == ("mean", "cls")
     assert plain["model"] == stated["model"]
+
+
+def test_a_row_a_token(build: Build) -> None:
+    """The token matrix in rows: each token of a title has its own vector, that of the SDK's matrix."""
+
+    class Tokens(Collection):
+        id: str = Field(primary_key=True, generated=True)
+        title: str = Field(max_length=20)
+        position: int
+        token: Vector = VectorField(dim=32, encoder=f"transformers:{build()}", source="title", pooling="none")
+
+    device = {"token": {"precision": "fp32"}}
+    report = connector.run([{"n": "a", "title": "the cat sat"}], into=Tokens, milvus="t.db", key="n", encode=device)
+    assert report.rows.upserted == 5
+    with connector.encoder(f"transformers:{build(name='again')}", pooling="none", device=DeviceSpec(precision="fp32")) as encoder:
+        matrix = encoder.encode(["the cat sat"])[0]
+    key = generated_key("tokens", "a", 2)
+    hits = connector.search(Tokens, connector.Key(key), milvus="t.db", limit=5)
+    assert (hits[0].id, hits[0].fields["position"]) == (key, 2)
+    cosines = matrix @ matrix[2] / np.linalg.norm(matrix, axis=1) / np.linalg.norm(matrix[2])
+    assert [hit.fields["position"] for hit in hits] == list(np.argsort(-cosines))
+    np.testing.assert_allclose([hit.distance for hit in hits], np.sort(cosines)[::-1], atol=1e-5)

@@ -97,10 +97,10 @@ def test_the_largest_weights_are_kept(build: Callable[..., Path]) -> None:
     encoder = SpladeEncoder(str(folder))
     assert encoder.resolve(Head()).truncate_dim == 5
     check_parity("splade", encoder, TEXTS, upstream(folder, TEXTS), words="masked-bert, max, 5 weights", width=SIZE)
-    found = connector.encoder(f"splade:{folder}", head=Head(truncate_dim=2, normalize=True)).encode(TEXTS)
+    found = connector.encoder(f"splade:{folder}", truncate_dim=2, normalize=True).encode(TEXTS)
     assert [len(one) for one in found] == [2] * len(TEXTS)
     assert [sum(weight**2 for weight in one.values()) for one in found] == pytest.approx([1.0] * len(TEXTS), abs=1e-5)
-    everything = connector.encoder(f"splade:{folder}", head=Head(truncate_dim=SIZE)).encode(TEXTS)
+    everything = connector.encoder(f"splade:{folder}", truncate_dim=SIZE).encode(TEXTS)
     for few, whole in zip(found, everything, strict=True):
         assert set(few) == set(sorted(whole, key=lambda token: -whole[token])[:2])
 
