@@ -25,6 +25,12 @@ def picture(width: int = 40, height: int = 30, seed: int = 0) -> Image.Image:
     return Image.fromarray(pixels(width, height, seed))
 
 
+def varied(width: int = 40, height: int = 30, seed: int = 0) -> Image.Image:
+    """Pictures that are little like each other: coarse blocks of any colour."""
+    blocks = np.random.default_rng(seed).integers(0, 256, (6, 5, 3), dtype=np.uint8)
+    return Image.fromarray(blocks).resize((width, height), Image.Resampling.BICUBIC)
+
+
 def encoded(image: Image.Image | None = None, kind: str = "JPEG", **options: Any) -> bytes:
     """An image as a file's bytes."""
     out = BytesIO()

@@ -12,6 +12,7 @@ from typing import Any
 
 from connector.encoders.layers import depth_of
 from connector.encoders.sentence_modules import Modules, read_modules
+from connector.encoders.vision_types import other_kind
 from connector.encoders.weights import read_json
 from connector.errors import ConfigError
 
@@ -104,6 +105,9 @@ def _optional(path: Path) -> dict[str, Any]:
 
 
 def _check(config: dict[str, Any], model: str) -> None:
+    other = other_kind(config)
+    if other:
+        raise ConfigError(f"model {model} is of type `{config['model_type']}`, no text encoder", hint=f"write {other}:{model}")
     if config.get("auto_map"):
         problem = f"model {model} brings its own program code (auto_map in config.json), which is never run"
         raise ConfigError(problem, hint="choose a model of an architecture that transformers has")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -18,7 +18,6 @@ from connector.encoders.folding import folded, lowered
 from connector.encoders.lanes import LaneModel
 from connector.encoders.resizing import Preprocessing
 from connector.encoders.timm_config import Network
-from connector.encoders.timm_library import build
 from connector.encoders.torch_device import dtype_of, resolve_device, resolve_precision
 from connector.encoders.vectors import finished, joined
 from connector.interfaces import DeviceSpec, Head, Output, Prepared
@@ -39,6 +38,8 @@ def load(network: Network, weights: Path, name: str, spec: DeviceSpec, how: Prep
     Raises:
         ConfigError: The device or precision is not there, or the weights are broken or not this network's.
     """
+    from connector.encoders.timm_library import build  # here, so that other families' networks are run without timm
+
     device = resolve_device(spec.device)
     precision = resolve_precision(spec.precision, device)
     built = build(network.architecture, network.args, network.pretrained, weights, name)
@@ -59,6 +60,18 @@ def _take(network: Any, pixels: Any, heads: Sequence[Head]) -> list[Output]:
     return [finished(vectors, head) for head in heads]
 
 
+class Scale(Protocol):
+    """How numbers from 0 to 1 become those that a network reads, a channel each."""
+
+    @property
+    def mean(self) -> Sequence[float]:
+        """Subtracted first."""
+
+    @property
+    def std(self) -> Sequence[float]:
+        """Divides afterwards."""
+
+
 class ImageModel(LaneModel):
     """An image network on one device; used by one thread at a time.
 
@@ -74,7 +87,7 @@ class ImageModel(LaneModel):
 
     inputs = "pictures"
 
-    def __init__(self, network: Any, take: Take, name: str, precision: str, how: Preprocessing, part: int, device: torch.device) -> None:
+    def __init__(self, network: Any, take: Take, name: str, precision: str, how: Scale, part: int, device: torch.device) -> None:
         super().__init__(network, name, precision, part, device)
         self._take = take
         self._device, self._dtype = device, dtype_of(precision)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image
@@ -48,8 +48,22 @@ class Preprocessing:
 
     def identity(self) -> dict[str, Any]:
         """All of it as JSON values, with the version of the decoding rules."""
-        values = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-        return {"rules": RULES, **values}
+        return {"rules": RULES, **plain(self)}
+
+    def fitted(self, image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image:
+        """The RGB image, resized and cropped to exactly `size`.
+
+        Raises:
+            RowError: As `fitted`.
+        """
+        return fitted(image, self, max_pixels)
+
+
+class Fitting(Protocol):
+    """Any description that knows how to bring a picture to its size."""
+
+    def fitted(self, image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image:
+        """The RGB image in the size that the model reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +75,7 @@ class ImagePreparer:
         max_pixels: Most pixels of a picture, before and after it is resized.
     """
 
-    how: Preprocessing
+    how: Fitting
     max_pixels: int = MAX_PIXELS
 
     def __call__(self, value: object) -> Prepared:
@@ -70,7 +84,7 @@ class ImagePreparer:
         Raises:
             RowError: The value is no picture, a damaged one, or one too large.
         """
-        pixels = np.asarray(fitted(load_image(value, self.max_pixels), self.how, self.max_pixels))
+        pixels = np.asarray(self.how.fitted(load_image(value, self.max_pixels), self.max_pixels))
         return Prepared(pixels, pixels.shape[0] * pixels.shape[1], pixels.nbytes)
 
 
@@ -81,13 +95,27 @@ def fitted(image: Image.Image, how: Preprocessing, max_pixels: int = MAX_PIXELS)
         RowError: It is so long and thin that resizing its shorter side makes it huge.
     """
     height, width = _scaled(image, how)
-    if height * width > max_pixels:
-        problem = f"an image of {image.width:,} x {image.height:,} pixels, too long and thin to be resized"
-        raise RowError(problem, hint="cut it into parts, or exclude it")
+    check_size(image, height, width, max_pixels)
     if (width, height) != image.size:
         image = image.resize((width, height), INTERPOLATIONS[how.interpolation])
     fill = (round(255 * how.mean[0]), round(255 * how.mean[1]), round(255 * how.mean[2])) if how.crop == "border" else (0, 0, 0)
     return _cropped(image, how.size, fill)
+
+
+def check_size(image: Image.Image, height: int, width: int, max_pixels: int) -> None:
+    """Refuses to resize an image to more than `max_pixels`.
+
+    Raises:
+        RowError: It would have more: it is long and thin.
+    """
+    if height * width > max_pixels:
+        problem = f"an image of {image.width:,} x {image.height:,} pixels, too long and thin to be resized"
+        raise RowError(problem, hint="cut it into parts, or exclude it")
+
+
+def plain(how: Any) -> dict[str, Any]:
+    """The attributes of a description (a dataclass) as JSON values."""
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(how).items()}
 
 
 def _scaled(image: Image.Image, how: Preprocessing) -> tuple[int, int]:

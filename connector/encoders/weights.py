@@ -17,6 +17,7 @@ from connector.errors import ConfigError
 _CACHE = "weights.json"
 _SAFE = "model.safetensors"
 _PICKLED = "pytorch_model.bin"
+_UNUSED = frozenset({"_name_or_path", "architectures", "dtype", "id2label", "label2id", "torch_dtype", "transformers_version"})
 
 
 def weight_files(folder: Path) -> list[Path]:
@@ -97,6 +98,26 @@ def weights_hash(files: list[Path]) -> str:
     for file in files:
         digest.update(f"{file.name}\0{_remembered(file)}\0".encode())
     return digest.hexdigest()
+
+
+def network_hash(files: list[Path], config: dict[str, Any]) -> str:
+    """Hash of weights and of what config.json says of their use, 32 hex digits; who wrote the file, and when, is left out."""
+    used = {name: value for name, value in config.items() if name not in _UNUSED}
+    return hashlib.blake2b(f"{weights_hash(files)}\0{json.dumps(used, sort_keys=True)}".encode(), digest_size=16).hexdigest()
+
+
+def tensor_names(files: list[Path]) -> frozenset[str] | None:
+    """Names of the tensors in weight files, from their headers; None if there are no files, or any whose names cannot be read."""
+    import safetensors
+
+    names: set[str] = set()
+    for file in files:
+        try:
+            with safetensors.safe_open(file, framework="numpy") as header:
+                names.update(header.keys())
+        except (OSError, safetensors.SafetensorError):
+            return None
+    return frozenset(names) or None
 
 
 def _remembered(file: Path) -> str:

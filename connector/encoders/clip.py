@@ -1,0 +1,119 @@
+"""CLIP and SigLIP: words and pictures to vectors of one space, so that either finds the other.
+
+A field may hold pictures or texts; both are searched by words and by picture. One set of weights serves all fields that name the same
+model. Vectors are what `get_text_features` and `get_image_features` of transformers give, projection included; they are scaled to unit
+length unless the head says otherwise, which transformers leaves to its caller.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from connector.encoders.clip_config import Padding, describe_pair
+from connector.encoders.folder_encoder import FolderEncoder, check_role
+from connector.encoders.heads import Offer
+from connector.encoders.image_processor import read_processor
+from connector.encoders.resizing import ImagePreparer
+from connector.encoders.tokens import TextPreparer, load_tokenizer
+from connector.encoders.vision_types import POOLER
+from connector.encoders.weights import file_hash
+from connector.errors import ConfigError, nearest
+from connector.interfaces import DeviceSpec, Head, ModelIdentity, Prepared, Role, TextLimits
+from connector.pictures import MAX_PIXELS
+
+LAYERS = ("joint",)
+POOLINGS = (POOLER,)
+"""The space that both models share, and how each comes to its one vector."""
+
+_PROCESSORS = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor"}
+
+
+class ClipEncoder(FolderEncoder):
+    """Words and pictures to vectors, by a model of the Hugging Face Hub, of a folder or of an installed package.
+
+    Args:
+        model: `org/name`, `org/name@revision`, a folder, or `package://import_name/sub/folder`.
+        revision: Commit, tag or branch of a hub model.
+        max_pixels: Larger pictures are rejected before anything of them is decoded.
+
+    Raises:
+        ConfigError: There is no such model, a file of it is missing or broken, or it needs what this encoder does not do.
+    """
+
+    kind = "clip"
+    inputs = frozenset({"text", "image"})
+
+    def __init__(self, model: str, revision: str | None = None, max_pixels: int = MAX_PIXELS) -> None:
+        super().__init__(model, revision)
+        folder = self._located.folder
+        self._about = about = describe_pair(folder, self._name)
+        self._how = read_processor(folder, self._name, _PROCESSORS[about.type], about.size)
+        self._tokenizer = folder / "tokenizer.json"
+        special = load_tokenizer(self._tokenizer).num_special_tokens_to_add(is_pair=False)
+        self.text: TextLimits | None = TextLimits(self._tokenizer, about.max_tokens - special)
+        self._max_pixels = max_pixels
+        self.model: ModelIdentity = self._identity({"image": self._how.identity(), "text": self._reading()})
+
+    def _reading(self) -> dict[str, Any]:
+        """Everything done to a text, as JSON values."""
+        about = self._about
+        reading: dict[str, Any] = {"tokenizer": file_hash(self._tokenizer), "max_tokens": about.max_tokens}
+        if about.lowercase:
+            reading["lowercase"] = True
+        if about.padding:
+            reading["padding"] = {"token": about.padding.token, "left": about.padding.left}
+        return reading
+
+    def _offer(self, head: Head) -> tuple[Head, Offer]:
+        return head, Offer(self._name, self._about.dim, LAYERS, POOLINGS, normalize=True)
+
+    def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:
+        """Tokenises one text, or decodes, resizes and crops one picture; both roles alike."""
+        check_role(role)
+        if modality == "image":
+            return ImagePreparer(self._how, self._max_pixels)
+        if modality not in (None, "text"):
+            raise ConfigError(f"model {self._name} does not read {modality}", hint=nearest(str(modality), self.inputs))
+        about = self._about
+        return WordsPreparer(TextPreparer(self._tokenizer, about.max_tokens, "", about.lowercase), about.padding, about.token_cost)
+
+    def _load(self, folder: Path, device: DeviceSpec) -> Any:
+        from connector.encoders.clip_model import load
+
+        return load(folder, self._name, device, self._how)
+
+
+@dataclass(frozen=True)
+class WordsPreparer:
+    """Prepares one text for a model that reads pictures too; picklable.
+
+    Attributes:
+        tokens: Makes the token ids.
+        padding: How the text is filled up.
+        token_cost: Pixels that cost as much as a token, so that one budget holds for both kinds of input.
+    """
+
+    tokens: TextPreparer
+    padding: Padding | None
+    token_cost: int
+
+    def __call__(self, text: object) -> Prepared:
+        """Token ids (int32), filled up if the model wants it; what they cost counts in pixels.
+
+        Raises:
+            RowError: The input is no text, is blank, or is not valid Unicode.
+        """
+        prepared = self.tokens(text)
+        ids = prepared.data if self.padding is None else _filled(prepared.data, self.padding)
+        return replace(prepared, data=ids, cost=len(ids) * self.token_cost, nbytes=ids.nbytes)
+
+
+def _filled(ids: Any, padding: Padding) -> Any:
+    filled = np.full(padding.length, padding.token, dtype=ids.dtype)
+    filled[padding.length - len(ids) if padding.left else 0 :][: len(ids)] = ids
+    return filled

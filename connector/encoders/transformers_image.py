@@ -1,0 +1,66 @@
+"""Image encoders of the `transformers` library: what they give is known from JSON files, their weights are loaded by `open`.
+
+ViT, DeiT, DINOv2, BEiT, data2vec-vision, ViT-MAE (the encoder of the autoencoder, with every patch kept in its place), Swin and ConvNeXT;
+each with the image processor that its folder describes. A vector is taken from any layer, of the class token or of the patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from connector.encoders.folder_encoder import FolderEncoder, check_role
+from connector.encoders.heads import Offer
+from connector.encoders.image_processor import read_processor
+from connector.encoders.resizing import ImagePreparer
+from connector.encoders.vision_types import POOLER, TYPES, describe_vision
+from connector.encoders.weights import tensor_names, weight_files
+from connector.interfaces import DeviceSpec, Head, Prepared, Role, TextLimits
+from connector.pictures import MAX_PIXELS
+
+
+class TransformersImageEncoder(FolderEncoder):
+    """Pictures to vectors, by a model of the Hugging Face Hub, of a folder or of an installed package.
+
+    Args:
+        model: `org/name`, `org/name@revision`, a folder, or `package://import_name/sub/folder`.
+        revision: Commit, tag or branch of a hub model.
+        max_pixels: Larger pictures are rejected before anything of them is decoded.
+
+    Raises:
+        ConfigError: There is no such model, a file of it is missing or broken, or it needs what this encoder does not do.
+    """
+
+    kind = "transformers-image"
+    inputs = frozenset({"image"})
+    text: TextLimits | None = None
+
+    def __init__(self, model: str, revision: str | None = None, max_pixels: int = MAX_PIXELS) -> None:
+        super().__init__(model, revision)
+        folder = self._located.folder
+        about = describe_vision(folder, self._name)
+        self._how = read_processor(folder, self._name, TYPES[about.type].processor, about.size)
+        names = tensor_names(weight_files(folder)) if about.type in _OPTIONAL else None
+        self._about = about if names is None or any(f"{POOLER}." in name for name in names) else replace(about, pooler=0)
+        self._max_pixels = max_pixels
+        self.model = self._identity(self._how.identity())
+
+    def _offer(self, head: Head) -> tuple[Head, Offer]:
+        layer = self._about.layer(head.layer)
+        return replace(head, layer=layer), self._about.offer(layer, head.pooling)
+
+    def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - it reads nothing but pictures
+        """Decodes, resizes and crops one picture; both roles alike."""
+        check_role(role)
+        return ImagePreparer(self._how, self._max_pixels)
+
+    def _load(self, folder: Path, device: DeviceSpec) -> Any:
+        from connector.encoders.vision_model import load
+
+        return load(folder, self._about, device, self._how)
+
+
+_OPTIONAL = frozenset({"beit", "deit", "vit"})
+"""Types whose pooler is often left out of the weights."""
