@@ -40,7 +40,7 @@ class Products(Collection):
     title: str = Field(max_length=80)
     file: str = Field(max_length=80)
     image: Vector = VectorField(dim=24, encoder="clip:./pair", source="file", modality="image", metric="COSINE")
-    text: Vector = VectorField(dim=24, encoder="clip:./pair", source="title", metric="COSINE")
+    text: Vector = VectorField(dim=24, encoder="clip:./pair", source="title", modality="text", metric="COSINE")
 
 class Unsaid(Collection):
     """Nothing says what its field holds."""
@@ -76,11 +76,15 @@ def _world(pair: Path, tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
 
 
-def job(into: str, fields: tuple[str, ...]) -> Job:
+def settings(into: str, fields: tuple[str, ...]) -> dict[str, Any]:
     """A job over the table; picture paths count from `pictures`."""
-    source = {"kind": "jsonl", "path": "t.jsonl", "root": "pictures"}
-    settings = {"job": "t", "source": source, "into": f"schema.py:{into}", "milvus": {"uri": "t.db"}}
-    return Job.check({**settings, "encode": dict.fromkeys(fields, EXACT)}, "t.yaml")
+    where = {"source": {"kind": "jsonl", "path": "t.jsonl"}, "root": "pictures", "milvus": {"uri": "t.db"}}
+    return {"job": "t", "into": f"schema.py:{into}", **where, "encode": dict.fromkeys(fields, EXACT)}
+
+
+def job(into: str, fields: tuple[str, ...]) -> Job:
+    """The same, read."""
+    return Job.check(settings(into, fields), "t.yaml")
 
 
 def run(into: str, *fields: str) -> RunReport:
@@ -133,7 +137,8 @@ def test_both_fields_load_the_weights_once(monkeypatch: pytest.MonkeyPatch) -> N
     """A field of pictures and a field of words that name one model share it: one loading, one pass a kind of input and batch."""
     from connector.encoders import clip_model
 
-    loads, passes = [], []
+    loads: list[str] = []
+    passes: list[str] = []
     load, pictures_of, words_of = clip_model.load, clip_model._pictures, clip_model.ClipModel._words
     monkeypatch.setattr(clip_model, "load", counted(loads, load))
     monkeypatch.setattr(clip_model, "_pictures", counted(passes, pictures_of))
@@ -177,19 +182,12 @@ def test_three_layers_are_one_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
 
 def test_from_the_command_line(tmp_path: Path) -> None:
     """`search` takes words or a picture's file for the same field."""
-    text = json.dumps(job("Pictures", ()).model_dump(mode="json", include={"job", "source", "into", "encode"}))
-    stated = {
-        **json.loads(text),
-        "version": 1,
-        "source": {"kind": "jsonl", "path": "t.jsonl", "root": "pictures"},
-        "milvus": {"uri": "t.db"},
-    }
-    (tmp_path / "job.yaml").write_text(json.dumps({**stated, "into": "schema.py:Pictures", "encode": {"image": EXACT}}))
+    (tmp_path / "job.yaml").write_text(json.dumps({"version": 1, **settings("Pictures", ("image",))}))
     assert CliRunner().invoke(app, ["run", "job.yaml"]).exit_code == 0
     by_picture = CliRunner().invoke(app, ["search", "job.yaml", "--image", "pictures/5.png", "--json"])
-    assert json.loads(by_picture.stdout)["hits"][0]["id"] == "s5"
+    assert json.loads(by_picture.stdout)[0]["id"] == "s5"
     by_words = CliRunner().invoke(app, ["search", "job.yaml", TITLES[0], "--json"])
-    assert [hit["id"] for hit in json.loads(by_words.stdout)["hits"]] == nearest(TITLES[0], pictures())
+    assert [hit["id"] for hit in json.loads(by_words.stdout)] == nearest(TITLES[0], pictures())
 
 
 def test_a_field_that_nothing_names_is_asked_for() -> None:

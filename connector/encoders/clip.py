@@ -20,14 +20,14 @@ from connector.encoders.heads import Offer
 from connector.encoders.image_processor import read_processor
 from connector.encoders.resizing import ImagePreparer
 from connector.encoders.tokens import TextPreparer, load_tokenizer
-from connector.encoders.vision_types import POOLER
+from connector.encoders.vision_types import OWN
 from connector.encoders.weights import file_hash
 from connector.errors import ConfigError, nearest
 from connector.interfaces import DeviceSpec, Head, ModelIdentity, Prepared, Role, TextLimits
 from connector.pictures import MAX_PIXELS
 
-LAYERS = ("joint",)
-POOLINGS = (POOLER,)
+LAYERS = ("projection",)
+POOLINGS = (OWN,)
 """The space that both models share, and how each comes to its one vector."""
 
 _PROCESSORS = {"clip": "CLIPImageProcessor", "siglip": "SiglipImageProcessor"}

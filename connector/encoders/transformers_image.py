@@ -15,7 +15,7 @@ from connector.encoders.folder_encoder import FolderEncoder, check_role
 from connector.encoders.heads import Offer
 from connector.encoders.image_processor import read_processor
 from connector.encoders.resizing import ImagePreparer
-from connector.encoders.vision_types import POOLER, TYPES, describe_vision
+from connector.encoders.vision_types import TYPES, describe_vision
 from connector.encoders.weights import tensor_names, weight_files
 from connector.interfaces import DeviceSpec, Head, Prepared, Role, TextLimits
 from connector.pictures import MAX_PIXELS
@@ -43,7 +43,7 @@ class TransformersImageEncoder(FolderEncoder):
         about = describe_vision(folder, self._name)
         self._how = read_processor(folder, self._name, TYPES[about.type].processor, about.size)
         names = tensor_names(weight_files(folder)) if about.type in _OPTIONAL else None
-        self._about = about if names is None or any(f"{POOLER}." in name for name in names) else replace(about, pooler=0)
+        self._about = about if names is None or any("pooler." in name for name in names) else replace(about, pooler=0)
         self._max_pixels = max_pixels
         self.model = self._identity(self._how.identity())
 

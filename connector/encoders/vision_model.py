@@ -17,7 +17,7 @@ import transformers
 from connector.encoders.image_model import ImageModel, Scale, part_of
 from connector.encoders.pretrained import pretrained
 from connector.encoders.vectors import finished, pooled
-from connector.encoders.vision_types import LAST, POOLER, VisionModelDescription
+from connector.encoders.vision_types import LAST, OWN, VisionModelDescription
 from connector.errors import ConfigError
 from connector.interfaces import DeviceSpec, Head, Output, Prepared
 
@@ -32,14 +32,14 @@ def load(folder: Path, about: VisionModelDescription, spec: DeviceSpec, how: Sca
 
     def unused(key: str) -> bool:
         random.append(key)
-        return f"{POOLER}." in key or key.endswith("mask_token")
+        return "pooler." in key or key.endswith("mask_token")
 
     network, precision = pretrained(transformers.AutoModel, folder, about.name, spec, unused=unused)
     if about.type == "vit_mae":
         network.config.mask_ratio = 0.0
     take = partial(_take, about=about)
     model = VisionModel(network, take, about.name, precision, how, part_of(spec, network.device), network.device)
-    model.pooler = not any(f"{POOLER}." in key for key in random)
+    model.pooler = not any("pooler." in key for key in random)
     return model
 
 
@@ -60,7 +60,7 @@ class VisionModel(ImageModel):
             OutOfMemory: The batch does not fit.
             EncodeError: The model failed in any other way.
         """
-        if not self.pooler and any(head.pooling == POOLER for head in heads):
+        if not self.pooler and any(head.pooling == OWN for head in heads):
             raise ConfigError(f"model {self._name}: its weights hold no pooler", hint="use pooling cls or mean")
         return super().forward(items, heads)
 
@@ -76,7 +76,7 @@ def _take(network: Any, pixels: Any, heads: Sequence[Head], *, about: VisionMode
 
 
 def _head(output: Any, head: Head, prefix: int) -> Output:
-    if head.pooling == POOLER:
+    if head.pooling == OWN:
         vectors: Output = finished(output.pooler_output, head)
         return vectors
     hidden = output.last_hidden_state if head.layer == LAST else output.hidden_states[int(str(head.layer))]

@@ -15,7 +15,7 @@ from connector.encoders.heads import RAGGED, Offer
 from connector.encoders.weights import read_json
 from connector.errors import ConfigError, nearest
 
-POOLER = "pooler"
+OWN = "model"
 """The pooling that a model brings itself."""
 
 LAST = "last"
@@ -43,7 +43,7 @@ class VisionType:
     processor: str = "ViTImageProcessor"
 
 
-_PYRAMID = VisionType(prefix=0, pooling=POOLER, pooler=True, fixed=False, processor="ConvNextImageProcessor")
+_PYRAMID = VisionType(prefix=0, pooling=OWN, pooler=True, fixed=False, processor="ConvNextImageProcessor")
 _DINO = VisionType(fixed=False, processor="BitImageProcessor")
 TYPES = {
     "beit": VisionType(pooler=True, processor="BeitImageProcessor"),
@@ -100,9 +100,9 @@ class VisionModelDescription:
         depth = len(self.widths) - 1
         layers = (LAST, *(str(number) for number in range(depth + 1 - self.tied)))
         width = self.widths[int(layer)] if layer in layers and layer != LAST else self.widths[-1]
-        width = self.pooler if layer == LAST and pooling == POOLER and self.pooler else width
-        first = self.pooling if layer == LAST or self.pooling != POOLER else "mean"
-        others = [*(["cls"] if self.prefix else []), "mean", "max", RAGGED, *([POOLER] if self.pooler and layer == LAST else [])]
+        width = self.pooler if layer == LAST and pooling == OWN and self.pooler else width
+        first = self.pooling if layer == LAST or self.pooling != OWN else "mean"
+        others = [*(["cls"] if self.prefix else []), "mean", "max", RAGGED, *([OWN] if self.pooler and layer == LAST else [])]
         return Offer(self.name, width, layers, (first, *(one for one in others if one != first)))
 
 

@@ -113,7 +113,7 @@ def test_contract(kind: str, models: Models) -> None:
 def test_what_upstream_leaves_to_its_caller(models: Models) -> None:
     """Vectors are of unit length unless the head says otherwise; then they are as the library gives them."""
     encoder = ClipEncoder(str(models("clip")))
-    assert encoder.resolve(Head()) == Head("joint", "pooler", normalize=True)
+    assert encoder.resolve(Head()) == Head("projection", "model", normalize=True)
     assert encoder.spec(Head(truncate_dim=8)).dim == 8
     inputs = [*TEXTS[:2], *PICTURES[:2]]
     with EncoderHandle(encoder, Head(normalize=False), DeviceSpec(precision="fp32")) as handle:

@@ -73,7 +73,7 @@ def outputs(folder: Path) -> list[Any]:
 
 def reference(output: Any, layer: str, pooling: str, prefix: int) -> Any:
     """One picture's vector, or its patches, of what the library gave."""
-    if pooling == "pooler":
+    if pooling == "model":
         return output.pooler_output[0].numpy()
     hidden = (output.last_hidden_state if layer == "last" else output.hidden_states[int(layer)])[0]
     if hidden.ndim == 3:
@@ -98,7 +98,7 @@ def test_every_layer_and_pooling(kind: str, models: Models) -> None:
     """All that a model offers is what the library has under that number; the vectors are as long as promised."""
     encoder = TransformersImageEncoder(str(models(kind)))
     wanted = outputs(models(kind))
-    heads = [Head(layer, pooling) for layer in ("last", "0", "1") for pooling in ("cls", "mean", "max", "none", "pooler")]
+    heads = [Head(layer, pooling) for layer in ("last", "0", "1") for pooling in ("cls", "mean", "max", "none", "model")]
     offered = [head for head in heads if offers(encoder, head)]
     assert len(offered) >= 9
     prepare = encoder.preparer("document")
@@ -155,7 +155,7 @@ def test_what_there_is_not_is_refused(models: Models) -> None:
         "no layer `-4`": Head(layer="-4"),
         "no layer `encoder`": Head(layer="encoder"),
         "no pooling `last`": Head(pooling="last"),
-        "no pooling `pooler`": Head(layer="1", pooling="pooler"),
+        "no pooling `model`": Head(layer="1", pooling="model"),
         "no dtype `sparse`": Head(dtype="sparse"),
         "wanted 1 to 32": Head(truncate_dim=33),
     }
@@ -171,7 +171,7 @@ def test_what_there_is_not_is_refused(models: Models) -> None:
 def test_three_layers_and_patches_are_one_pass(models: Models) -> None:
     """One network call a batch gives three layers, the pooler and the patches."""
     encoder = TransformersImageEncoder(str(models("vit")))
-    heads = [encoder.resolve(head) for head in (Head("0", "mean"), Head("1", "cls"), Head(), Head(pooling="pooler"), Head(pooling="none"))]
+    heads = [encoder.resolve(head) for head in (Head("0", "mean"), Head("1", "cls"), Head(), Head(pooling="model"), Head(pooling="none"))]
     calls = []
     prepare = encoder.preparer("document")
     items = [prepare(one) for one in PICTURES]
@@ -218,13 +218,13 @@ def test_a_pooler_that_was_never_trained_is_not_offered(changed: Callable[..., P
     assert len(kept) == len(tensors) - 2
     save_file(kept, folder / "model.safetensors", {"format": "pt"})
     encoder = TransformersImageEncoder(str(folder))
-    with pytest.raises(ConfigError, match="no pooling `pooler`"):
-        encoder.resolve(Head(pooling="pooler"))
+    with pytest.raises(ConfigError, match="no pooling `model`"):
+        encoder.resolve(Head(pooling="model"))
     check_encoder(lambda: TransformersImageEncoder(str(folder)), PICTURES)
     torch.save(kept, folder / "pytorch_model.bin")
     (folder / "model.safetensors").unlink()
     encoder = TransformersImageEncoder(str(folder))  # the names in pickled weights are not known before they are loaded
-    head = encoder.resolve(Head(pooling="pooler"))
+    head = encoder.resolve(Head(pooling="model"))
     item = encoder.preparer("document")(PICTURES[0])
     with (
         encoder.open(DeviceSpec(device="cpu", allow_pickle_weights=True)) as model,
