@@ -42,6 +42,12 @@ class Products(Collection):
     image: Vector = VectorField(dim=24, encoder="clip:./pair", source="file", modality="image", metric="COSINE")
     text: Vector = VectorField(dim=24, encoder="clip:./pair", source="title", modality="text", metric="COSINE")
 
+class Notes(Collection):
+    """Passages of texts."""
+    id: str = Field(primary_key=True, generated=True)
+    text: str = Field(max_length=400)
+    vector: Vector = VectorField(dim=24, encoder="clip:./pair", modality="text", metric="COSINE")
+
 class Unsaid(Collection):
     """Nothing says what its field holds."""
     sku: str = Field(primary_key=True, max_length=16)
@@ -178,6 +184,18 @@ def test_three_layers_are_one_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     monkeypatch.setattr(vision_model, "_take", counting)
     run("Taps", "early", "middle", "late")
     assert seen == [6]
+
+
+def test_long_texts_are_split_to_what_the_model_reads(tmp_path: Path) -> None:
+    """The splitter takes the limit from the model: no passage is longer than its 75 tokens, and nothing is cut off."""
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text(" ".join(f"{title}." for title in TITLES * 4))
+    where = {"source": {"kind": "files", "root": "notes"}, "into": "schema.py:Notes", "milvus": {"uri": "t.db"}}
+    report = connector.run(Job.check({"job": "notes", **where, "encode": {"vector": EXACT}}, "t.yaml"))
+    assert report.rows.upserted > 4
+    assert report.truncated == 0
+    hits = connector.search(Job.check({"job": "notes", **where}, "t.yaml"), TITLES[1], limit=50)
+    assert sum(len(hit.fields["text"].replace(" ", "")) for hit in hits) == 4 * sum(len(f"{one}.".replace(" ", "")) for one in TITLES)
 
 
 def test_from_the_command_line(tmp_path: Path) -> None:

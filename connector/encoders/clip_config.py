@@ -16,13 +16,15 @@ from connector.encoders.vision_types import PAIRED, read_config, sides
 from connector.encoders.weights import read_json
 from connector.errors import ConfigError, nearest
 
-_VISION = {
-    "clip": {"image_size": 224, "patch_size": 32, "num_channels": 3},
-    "siglip": {"hidden_size": 768, "image_size": 224, "patch_size": 16, "num_channels": 3},
-}
-_TEXT = {
-    "clip": {"max_position_embeddings": 77, "vocab_size": 49_408, "eos_token_id": 49_407},
-    "siglip": {"hidden_size": 768, "max_position_embeddings": 64, "vocab_size": 32_000},
+_DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {
+    "vision": {
+        "clip": {"image_size": 224, "patch_size": 32, "num_channels": 3},
+        "siglip": {"hidden_size": 768, "image_size": 224, "patch_size": 16, "num_channels": 3},
+    },
+    "text": {
+        "clip": {"max_position_embeddings": 77, "vocab_size": 49_408, "eos_token_id": 49_407},
+        "siglip": {"hidden_size": 768, "max_position_embeddings": 64, "vocab_size": 32_000},
+    },
 }
 _DIM = 512
 _COLOURS = 3
@@ -79,7 +81,7 @@ def describe_pair(folder: Path, model: str) -> PairDescription:
     if kind not in PAIRED:
         hint = f"{nearest(kind, PAIRED)}; for other models write transformers: or transformers-image:"
         raise ConfigError(f"model {model}: a model of type `{kind}` is neither CLIP nor SigLIP of one picture size", hint=hint)
-    vision, text = ({**own[kind], **(config.get(f"{part}_config") or {})} for part, own in (("vision", _VISION), ("text", _TEXT)))
+    vision, text = inner(config, "vision"), inner(config, "text")
     if vision["num_channels"] != _COLOURS:
         raise ConfigError(f"model {model} reads {vision['num_channels']} channels, not red, green and blue", hint="choose another model")
     stated = _optional(folder / "tokenizer_config.json")
@@ -96,6 +98,14 @@ def describe_pair(folder: Path, model: str) -> PairDescription:
         lowercase=lowercase,
         padding=_padding(folder, stated, text, length, model) if kind == "siglip" else None,
     )
+
+
+def inner(config: dict[str, Any], part: str) -> dict[str, Any]:
+    """What config.json says of one of the two models. The first folders of CLIP say it twice, and then the second saying counts alone."""
+    kind = config["model_type"]
+    twice = config.get(f"{part}_config_dict") if kind == "clip" else None
+    stated = config.get(f"{part}_config") if twice is None else twice
+    return {**_DEFAULTS[part][kind], **(stated or {})}
 
 
 def _optional(path: Path) -> dict[str, Any]:

@@ -7,6 +7,7 @@ vectors that look right.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ LAST = "last"
 """The layer that leaves the model: the last block, and the normalisation behind it where there is one."""
 
 _COLOURS = 3
+_NUMBER = re.compile(r"-?\d{1,4}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +92,12 @@ class VisionModelDescription:
     def layer(self, named: str | None) -> str:
         """The one form of a layer's name: `last`, or how many blocks lie before it; from behind, -1 is the last block's output."""
         depth = len(self.widths) - 1
-        if named is None or not named.removeprefix("-").isdecimal():
+        if named is None or not _NUMBER.fullmatch(named):
             return named or LAST
         number = int(named) + (depth + 1 if named.startswith("-") else 0)
-        return named if number < 0 else LAST if number == depth and self.tied else str(number)
+        if not 0 <= number <= depth:
+            return named
+        return LAST if number == depth and self.tied else str(number)
 
     def offer(self, layer: str, pooling: str | None) -> Offer:
         """What the model offers to a head of this layer and pooling."""

@@ -219,15 +219,28 @@ def test_siglip_folders_that_cannot_be_used(copied: Callable[[str], Path]) -> No
         ClipEncoder(str(folder))
 
 
-def test_defaults_of_the_inner_models_are_those_of_the_library(copied: Callable[[str], Path]) -> None:
-    """Older folders leave out what is at its default; it stands here, and must be what the library takes."""
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"model_type": "clip"},
+        {"model_type": "siglip"},
+        {"model_type": "clip", "vision_config": {"patch_size": 14}, "text_config": {"eos_token_id": 2}},
+        {"model_type": "clip", "vision_config": {"patch_size": 14, "image_size": 336}, "vision_config_dict": {"image_size": 256}},
+        {"model_type": "clip", "text_config": {"vocab_size": 7}, "text_config_dict": {"eos_token_id": 2}, "vision_config_dict": None},
+        {"model_type": "siglip", "vision_config": {"hidden_size": 1152}, "text_config": {"vocab_size": 256_000}},
+    ],
+)
+def test_inner_models_are_read_as_the_library_reads_them(config: dict[str, Any]) -> None:
+    """Older folders leave out what is at its default, or say things twice."""
     import transformers
 
-    from connector.encoders.clip_config import _DIM, _TEXT, _VISION
+    from connector.encoders.clip_config import _DIM, inner
 
-    for kind, config in (("clip", transformers.CLIPConfig()), ("siglip", transformers.SiglipConfig())):
-        for own, theirs in ((_VISION[kind], config.vision_config), (_TEXT[kind], config.text_config)):
-            assert own == {name: getattr(theirs, name) for name in own}
+    kind = transformers.CLIPConfig if config["model_type"] == "clip" else transformers.SiglipConfig
+    theirs = kind(**json.loads(json.dumps(config)))
+    for part in ("vision", "text"):
+        own = inner(config, part)
+        assert own == {name: getattr(getattr(theirs, f"{part}_config"), name) for name in own}
     assert transformers.CLIPConfig().projection_dim == _DIM
 
 

@@ -153,6 +153,8 @@ def test_what_there_is_not_is_refused(models: Models) -> None:
     wrong = {
         r"no layer `7`  hint: valid: 0, 1, 2, last": Head(layer="7"),
         "no layer `-4`": Head(layer="-4"),
+        "no layer `-0`": Head(layer="-0"),
+        "no layer `9{5000}`": Head(layer="9" * 5000),
         "no layer `encoder`": Head(layer="encoder"),
         "no pooling `last`": Head(pooling="last"),
         "no pooling `model`": Head(layer="1", pooling="model"),
