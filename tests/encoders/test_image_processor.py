@@ -17,7 +17,7 @@ from connector.encoders.resizing import ImagePreparer
 from connector.errors import ConfigError, RowError
 from tests.pictures import encoded, pixels
 
-SIZES = [(40, 30), (30, 41), (300, 211), (33, 500), (64, 64), (32, 32), (500, 401), (10, 12)]
+SIZES = [(40, 30), (30, 41), (300, 211), (33, 500), (64, 64), (32, 32), (500, 401), (10, 12), (11, 13)]
 MODULES = {"Beit": "beit", "Bit": "bit", "CLIP": "clip", "ConvNext": "convnext", "DeiT": "deit", "Siglip": "siglip", "ViT": "vit"}
 
 SETTINGS: list[tuple[str, dict[str, Any]]] = [
