@@ -7,7 +7,6 @@ What comes out is what their PIL backend makes, still in eight bits; the rest is
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,17 +120,10 @@ class ImageProcessor:
 
 
 def _middle(image: Image.Image, crop: tuple[int, int]) -> Image.Image:
-    """The middle, as `transformers.image_transforms.center_crop` cuts it: odd remainders lie below and on the right, odd edges above."""
+    """The middle, as `transformers.image_transforms.center_crop` cuts it; Pillow makes black what lies outside of the image."""
     height, width = crop
-    if width <= image.width and height <= image.height:
-        top, left = (image.height - height) // 2, (image.width - width) // 2
-        return image.crop((left, top, left + width, top + height))
-    high, wide = max(height, image.height), max(width, image.width)
-    down, right = math.ceil((high - image.height) / 2), math.ceil((wide - image.width) / 2)
-    canvas = Image.new("RGB", (wide, high))
-    canvas.paste(image, (right, down))
-    top, left = (image.height - height) // 2 + down, (image.width - width) // 2 + right
-    return canvas.crop((left, top, left + width, top + height))
+    top, left = (image.height - height) // 2, (image.width - width) // 2
+    return image.crop((left, top, left + width, top + height))
 
 
 def read_processor(folder: Path, model: str, usual: str, wanted: tuple[int, int] | None) -> ImageProcessor:
