@@ -20,6 +20,9 @@ from connector.encoders.weights import tensor_names, weight_files
 from connector.interfaces import DeviceSpec, Head, Prepared, Role, TextLimits
 from connector.pictures import MAX_PIXELS
 
+_OPTIONAL = frozenset({"beit", "deit", "vit"})
+"""Types whose pooler is often left out of the weights."""
+
 
 class TransformersImageEncoder(FolderEncoder):
     """Pictures to vectors, by a model of the Hugging Face Hub, of a folder or of an installed package.
@@ -60,7 +63,3 @@ class TransformersImageEncoder(FolderEncoder):
         from connector.encoders.vision_model import load
 
         return load(folder, self._about, device, self._how)
-
-
-_OPTIONAL = frozenset({"beit", "deit", "vit"})
-"""Types whose pooler is often left out of the weights."""
