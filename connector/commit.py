@@ -19,6 +19,7 @@ def commit(window: Window, stations: Stations, report: RunReport, watch: Stopwat
     """
     with watch.time("conform"):
         keys = stations.conform(window)
+    hit("window.conformed")
     with watch.time("ledger"):
         taken = stations.ledger.begin(window, keys if stations.natural else None, take_over=stations.source.mode == "cursor")
     for index, owner in taken.items():

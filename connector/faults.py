@@ -1,8 +1,9 @@
 """Named points at which a test can make the process fail; nothing happens unless the environment says so.
 
 `CONNECTOR_FAILPOINT=sink.acknowledged:3:kill` kills the process with SIGKILL at the third passage of that point.
-Actions: `kill`, `raise`, `sleep=SECONDS`, `stop` (SIGSTOP). Several, joined by commas. The points are listed here and a test compares
-the list with the call sites, so that a kill test over `POINTS` covers every one.
+Actions: `kill`, `exit` (at once, with code 70 and without any cleaning up), `raise`, `sleep=SECONDS`, `stop` (SIGSTOP). Several, joined by
+commas. The points are listed here and a test compares the list with the call sites, so that a kill test over `POINTS` covers every
+one; `connector.testing.failpoints` is how tests ask for them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from collections import Counter
 POINTS = (
     "source.listed",
     "document.read",
+    "document.parsed",
     "window.encoded",
+    "window.conformed",
     "ledger.begun",
     "sink.sent",
     "sink.acknowledged",
@@ -28,6 +31,9 @@ POINTS = (
     "apply.indexed",
     "apply.aliased",
 )
+
+EXIT_CODE = 70
+"""Of the action `exit`."""
 
 _hits: Counter[str] = Counter()
 _mutex = threading.Lock()
@@ -47,12 +53,22 @@ def hit(point: str) -> None:
             _act(point, action)
 
 
+def reset() -> None:
+    """Forgets the passages so far, so that the next one is each point's first."""
+    with _mutex:
+        _hits.clear()
+
+
 def _act(point: str, action: str) -> None:
     if action == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
+    elif action == "exit":
+        os._exit(EXIT_CODE)
     elif action == "stop":
         os.kill(os.getpid(), signal.SIGSTOP)
     elif action.startswith("sleep="):
         time.sleep(float(action.removeprefix("sleep=")))
-    else:
+    elif action == "raise":
         raise RuntimeError(f"failpoint {point}")
+    else:
+        raise ValueError(f"failpoint {point}: no action {action!r}; there are kill, exit, raise, sleep=SECONDS, stop")

@@ -78,6 +78,7 @@ class Reader:
             _fail(visit, station, f"{type(error).__name__}: {error}"[:500], retry=True)
         else:
             self._number(visit)
+            hit("document.parsed")
         return visit
 
     def _open(self, visit: Visit) -> Payload:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
 
-from connector.errors import Transient
+from connector.errors import Throttled, Transient
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,11 +30,13 @@ class RetryPolicy:
         deadline: Seconds after which the last error is raised.
         first: Upper bound of the first wait, in seconds.
         longest: Upper bound of any wait, in seconds.
+        paced: The call waits by itself after `Throttled`, so it is called again at once.
     """
 
     deadline: float = 300.0
     first: float = 0.2
     longest: float = 15.0
+    paced: bool = False
 
 
 def retry(call: Callable[[], T], policy: RetryPolicy, what: str) -> T:
@@ -54,9 +56,16 @@ def retry(call: Callable[[], T], policy: RetryPolicy, what: str) -> T:
         message = error.message if isinstance(error, Transient) else ""
         log.warning("%s failed, attempt %d, trying again: %s", what, state.attempt_number, message)
 
+    jitter = tenacity.wait_random_exponential(multiplier=policy.first, max=policy.longest)
+
+    def wait(state: tenacity.RetryCallState) -> float:
+        if policy.paced and state.outcome and isinstance(state.outcome.exception(), Throttled):
+            return 0.0
+        return min(jitter(state), max(0.0, policy.deadline - (state.seconds_since_start or 0.0)))  # the last attempt is at the deadline
+
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Transient),
-        wait=tenacity.wait_random_exponential(multiplier=policy.first, max=policy.longest),
+        wait=wait,
         stop=tenacity.stop_after_delay(policy.deadline),
         before_sleep=warn,
         reraise=True,

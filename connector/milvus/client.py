@@ -81,13 +81,14 @@ class Connection:
         Raises:
             ConnectorError: As `translate` says; never an error of pymilvus or grpc.
         """
-        options.setdefault("timeout", self.settings.timeout)
-        return retry(lambda: self._once(what, function, args, options), policy or self.settings.policy, what)
+        return retry(lambda: self.once(what, function, *args, **options), policy or self.settings.policy, what)
 
-    def _once(self, what: str, function: Callable[..., T], args: tuple[Any, ...], options: dict[str, Any]) -> T:
+    def once(self, what: str, function: Callable[..., T], *args: Any, **options: Any) -> T:
+        """One attempt of `call`, with the same errors; for callers that decide themselves when to try again."""
         import grpc
         from pymilvus.exceptions import MilvusException
 
+        options.setdefault("timeout", self.settings.timeout)
         try:
             if self._lock is None:
                 return function(*args, **options)

@@ -14,13 +14,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from connector.loading import load_collection
 from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
 from connector.milvus.sink import MilvusSink
+from connector.record import Row
 from connector.testing.encoders import fake_vector
+from connector.testing.failpoints import environment
+from connector.testing.oracle import compare
 
 SCHEMA = '''
 from __future__ import annotations
@@ -101,9 +102,8 @@ class Workshop:
 
     def run(self, failpoint: str = "", *options: str) -> subprocess.CompletedProcess[str]:
         """One run in a process of its own."""
-        environment = {**os.environ, "CONNECTOR_FAILPOINT": failpoint} if failpoint else dict(os.environ)
         return subprocess.run(
-            [*COMMAND, *options], cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+            [*COMMAND, *options], cwd=self.folder, env=environment(failpoint), capture_output=True, text=True, timeout=120, check=False
         )
 
     def expect_ok(self, *options: str) -> dict[str, Any]:
@@ -113,10 +113,10 @@ class Workshop:
         report: dict[str, Any] = json.loads(done.stdout)
         return report
 
-    def expected(self) -> dict[tuple[str, int], str]:
-        """What the collection must hold: (path, ordinal) to text."""
+    def expected(self) -> dict[tuple[str, int], Row]:
+        """What the collection must hold by (path, ordinal), worked out without any of the stations."""
         return {
-            (path.name, ordinal): line
+            (path.name, ordinal): {"text": line, "vector": fake_vector(line)}
             for path in sorted((self.folder / "notes").glob("*.txt"))
             for ordinal, line in enumerate(path.read_text().splitlines())
         }
@@ -128,21 +128,8 @@ class Workshop:
         reach = {name: value for name, value in self.milvus.items() if name not in {"timeout", "retry_deadline"}}
         with connect(MilvusSettings(uri=uri, **reach)) as connection:
             sink = MilvusSink(connection, "notes__g1", load_collection(str(self.folder / "notes_schema.py") + ":Notes"))
-            rows = list(sink.scan(None, ["id", "path", "ordinal", "text", "vector"]))
-            counted = sink.count()
-        expected = self.expected()
-        found = {(row["path"], row["ordinal"]): row for row in rows}
-        wrong = sum(
-            found[key]["text"] != text or not np.array_equal(found[key]["vector"], fake_vector(text))
-            for key, text in expected.items()
-            if key in found
-        )
-        return {
-            "missing": len(expected.keys() - found.keys()),
-            "doubled": counted - len(found),
-            "stale": wrong,
-            "foreign": len(found.keys() - expected.keys()),
-        }
+            rows = [((row["path"], row["ordinal"]), row) for row in sink.scan(None, ["id", "path", "ordinal", "text", "vector"])]
+            return compare(self.expected(), rows, counted=sink.count(), tolerance=0).counts
 
     def converged(self, injected: str) -> bool:
         """Whether the oracle finds nothing wrong; noted in the table."""
@@ -152,8 +139,9 @@ class Workshop:
 
     def start(self, failpoint: str = "") -> subprocess.Popen[str]:
         """A run that goes on in the background."""
-        environment = {**os.environ, "CONNECTOR_FAILPOINT": failpoint} if failpoint else dict(os.environ)
-        return subprocess.Popen(COMMAND, cwd=self.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            COMMAND, cwd=self.folder, env=environment(failpoint), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
 
 TABLE: list[tuple[str, dict[str, int]]] = []
