@@ -1,16 +1,17 @@
-"""What every test shares: no network, no caches of the person who runs them, and one real Milvus server for all that want it."""
+"""What every test shares: no network, no caches of the person who runs them, one real Milvus server, and no secret anywhere."""
 
 from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from connector.milvus.settings import MilvusSettings
 from connector.testing.server_files import unsupported
+from tests.secrets import left_in, shown
 
 OWN_CACHE = Path(os.environ.get("CONNECTOR_CACHE") or Path.home() / ".cache" / "connector")
 """Of the person who runs the tests, before a test gets one of its own."""
@@ -30,6 +31,23 @@ def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("MILVUS_URI", "MILVUS_TOKEN", "CONNECTOR_FAILPOINT"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_in_files(tmp_path: Path) -> Iterator[None]:
+    """What a test leaves in its folder holds no secret, whatever the test is about."""
+    yield
+    assert left_in(tmp_path) == []
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fails any test whose captured output or log shows a secret."""
+    report = yield
+    leaks = [f"{name} shows {mark}" for name, content in report.sections for mark in shown(content)]
+    if leaks and report.passed:
+        report.outcome, report.longrepr = "failed", "; ".join(leaks)
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -37,6 +37,7 @@ _BUSY = re.compile(
     re.IGNORECASE,
 )
 _LOADING = re.compile(r"not loaded|is in state '(released|loading)'|not fully loaded", re.IGNORECASE)
+_DISK = re.compile(r"Errno (27|28)\]")  # of Milvus Lite: EFBIG, ENOSPC
 _USERINFO = re.compile(r"://[^/\s@]+@")
 _SECRET = re.compile(r"(?i)\b(token|password|authorization|api[_-]?key)(\s*[=:]\s*)\S+")
 _MAX_TEXT = 300
@@ -229,6 +230,8 @@ def _from_code(chain: list[Signal]) -> _Verdict | None:
         return NotLoaded, one.text, ""
     if one.code in _VAGUE and _BUSY.search(one.text):
         return Transient, one.text, ""
+    if one.code in _VAGUE and _DISK.search(one.text):
+        return ConfigError, f"the disk is full: {one.text}", "make room, then run the same command again"
     if one.code == _IO_FAILED and "json: cannot unmarshal" in one.text:
         return BadRows, one.text, ""
     kind, hint = _BY_CODE.get(one.code, (SinkError, ""))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -29,6 +28,7 @@ from connector.testing.milvus_faults import Fault
 from connector.testing.oracle import check_job
 from connector.testing.sources import ListSource
 from connector.windows import WindowLimits
+from tests.secrets import CANARY
 
 ROWS, WINDOW = 60, 20
 """Documents of one row, and how many of them a window has here."""
@@ -63,7 +63,7 @@ def milvus(tmp_path: Path) -> Iterator[FaultyMilvus]:
 def job(milvus: FaultyMilvus, tmp_path: Path) -> Job:
     """Several windows of documents."""
     source = ListSource([{"key": f"k{number}", "text": f"text {number}"} for number in range(ROWS)], "listing")
-    reach = milvus.settings(timeout=5, retry_deadline=3)
+    reach = milvus.settings(timeout=5, retry_deadline=3, token=CANARY)
     given = {"job": "j", "into": Notes, "source": source, "milvus": reach, "state": tmp_path / "state.db", "sync": "mirror"}
     return Job.check(given, "test")
 
@@ -117,7 +117,12 @@ def test_the_collection_is_released(milvus: FaultyMilvus, job: Job) -> None:
 
 def test_the_ledger_is_deleted(milvus: FaultyMilvus, job: Job) -> None:
     """The run goes on; the next one finds no ledger, rebuilds it from the rows and encodes nothing."""
-    run_job(job, on_progress=once(lambda: [path.unlink() for path in job.state_path.parent.glob("state.db*")] and None))
+
+    def delete() -> None:
+        for path in job.state_path.parent.glob("state.db*"):
+            path.unlink()
+
+    run_job(job, on_progress=once(delete))
     report = run_job(job)
     assert (report.exit_code, report.encoded) == (0, 0)
     assert check_job(job).right
@@ -148,13 +153,19 @@ def test_a_run_that_gives_up_is_finished_by_the_next(milvus: FaultyMilvus, job: 
 
 @pytest.mark.parametrize(
     "fault",
-    [faults.lost_answer(3), faults.wrong_count(), faults.lands_late(), Fault("Delete", rpc="UNAVAILABLE", applied=True), faults.not_ready(2)],
+    [
+        faults.lost_answer(3),
+        faults.wrong_count(),
+        faults.lands_late(),
+        Fault("Delete", rpc="UNAVAILABLE", applied=True),
+        faults.not_ready(2),
+    ],
     ids=["answer lost", "wrong count", "late", "delete lost", "not ready"],
 )
 def test_faults_that_pass(milvus: FaultyMilvus, job: Job, fault: Fault) -> None:
     """A run over a server that misbehaves for a while ends well, and the collection is the source's."""
     job = job.model_copy(update={"milvus": milvus.settings(timeout=1.5, retry_deadline=20)})
-    source: ListSource = job.source
+    source: Any = job.source
     run_job(job)
     source.items[:5] = [{"key": f"k{number}", "text": "changed"} for number in range(3)]
     milvus.faults = [fault]
@@ -177,7 +188,7 @@ def test_looking_changes_nothing(milvus: FaultyMilvus, job: Job) -> None:
 
 def test_runs_leave_nothing_open(milvus: FaultyMilvus, job: Job) -> None:
     """Threads and files of a run end with it, also when it fails: a service may run a job a thousand times."""
-    source: ListSource = job.source
+    source: Any = job.source
     del source.items[20:]
     quick = job.model_copy(update={"milvus": milvus.settings(timeout=2, retry_deadline=0)})
 
@@ -190,7 +201,7 @@ def test_runs_leave_nothing_open(milvus: FaultyMilvus, job: Job) -> None:
             except SinkError:
                 continue
         gc.collect()
-        return threading.active_count(), len(os.listdir("/proc/self/fd"))
+        return threading.active_count(), len(list(Path("/proc/self/fd").iterdir()))
 
     threads, files = some_runs(6)
     more_threads, more_files = some_runs(12)

@@ -29,6 +29,7 @@ from connector.testing.failpoints import failing
 from connector.testing.faulty_milvus import FaultyMilvus
 from connector.testing.oracle import check_job
 from connector.testing.sources import Abort, ListSource
+from tests.secrets import CANARY
 
 EXAMPLES = int(os.environ.get("CONNECTOR_HISTORIES", "8"))
 STEPS = 15
@@ -78,7 +79,7 @@ class History(RuleBasedStateMachine):
 
     def over(self, items: list[Any]) -> Job:
         """The job over these items."""
-        reach = self.milvus.settings(timeout=5, retry_deadline=10)
+        reach = self.milvus.settings(timeout=5, retry_deadline=10, token=CANARY)
         given = {"job": "j", "namespace": self.home.name, "into": Notes, "source": ListSource(items, "listing"), "milvus": reach}
         return Job.check({**given, "state": self.home / "state.db", "sync": "mirror", "transform": lines, "workers": 0}, "history")
 

@@ -14,14 +14,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from connector.assembly import run_job
+from connector.job import Job
 from connector.loading import load_collection
 from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
 from connector.milvus.sink import MilvusSink
 from connector.record import Row
+from connector.report import RunReport
+from connector.stations import Options
 from connector.testing.encoders import fake_vector
 from connector.testing.failpoints import environment
 from connector.testing.oracle import compare
+from tests.secrets import shown
 
 SCHEMA = '''
 from __future__ import annotations
@@ -102,9 +107,11 @@ class Workshop:
 
     def run(self, failpoint: str = "", *options: str) -> subprocess.CompletedProcess[str]:
         """One run in a process of its own."""
-        return subprocess.run(
+        done = subprocess.run(
             [*COMMAND, *options], cwd=self.folder, env=environment(failpoint), capture_output=True, text=True, timeout=120, check=False
         )
+        assert shown(done.stdout + done.stderr) == []
+        return done
 
     def expect_ok(self, *options: str) -> dict[str, Any]:
         """Runs, expects success, returns the report."""
@@ -112,6 +119,10 @@ class Workshop:
         assert done.returncode == 0, done.stdout + done.stderr
         report: dict[str, Any] = json.loads(done.stdout)
         return report
+
+    def here(self, **options: Any) -> RunReport:
+        """A run in this process, whose working folder must be the workshop's; much quicker than a child."""
+        return run_job(Job.from_yaml("job.yaml"), Options(**options))
 
     def expected(self) -> dict[tuple[str, int], Row]:
         """What the collection must hold by (path, ordinal), worked out without any of the stations."""

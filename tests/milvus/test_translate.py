@@ -90,6 +90,7 @@ CASES: list[tuple[Exception, type[errors.ConnectorError], str]] = [
     (milvus(1, "wait for loading collection timeout, collection: c"), errors.Transient, "loading"),
     (milvus(101, "collection not loaded[collection=1]"), errors.NotLoaded, "not loaded"),
     (milvus(101, "Collection 'c' is in state 'released'"), errors.NotLoaded, "released"),
+    (milvus(1, "[Errno 28] No space left on device"), errors.ConfigError, "the disk is full"),
     (milvus(65535, "collection not loaded"), errors.NotLoaded, "not loaded"),
     *((milvus(code, "missing"), errors.PlanNeeded, "missing") for code in (100, 109, 700, 1600)),
     (milvus("schema mismatch", "", foreign.SchemaMismatchRetryableException), errors.PlanNeeded, "altered during this run"),
