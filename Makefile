@@ -40,7 +40,7 @@ lint: $(VENV)/.dev  ## ruff and mypy strict
 	$(BIN)/mypy
 
 faults: $(VENV)/.dev  ## the long kill tests, with a table of what was injected and found
-	CONNECTOR_RANDOM_KILLS=50 CONNECTOR_ALL_FAILPOINTS=1 $(BIN)/python -m pytest tests/faults tests/server -v
+	CONNECTOR_RANDOM_KILLS=50 CONNECTOR_ALL_FAILPOINTS=1 CONNECTOR_HISTORIES=60 $(BIN)/python -m pytest tests/faults tests/server -v
 
 $(VENV)/.bench: $(VENV)/.dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'

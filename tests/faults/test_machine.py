@@ -175,6 +175,7 @@ def milvus(tmp_path: Path) -> Iterator[FaultyMilvus]:
         yield running
 
 
+@pytest.mark.timeout(1800)
 def test_any_history_converges(milvus: FaultyMilvus, tmp_path: Path) -> None:
     """Add, modify, delete, rename, crash at any failpoint, break off, two runs at once, a server with faults: it converges."""
     History.folder, History.milvus = tmp_path, milvus
