@@ -123,7 +123,7 @@ def _encoded(parts: Parts, field: VectorFieldSpec, query: Query, goldens: Golden
         raise ConfigError(problem, hint="search by --like KEY, or keep a pooled vector in another field")
     if _modality(query) not in binding.encoder.inputs:
         problem = f"{field.name} is searched by {' or '.join(sorted(binding.encoder.inputs))}, not by {_modality(query)}"
-        raise ConfigError(problem, hint="give words for text, --image FILE for pictures, or --like KEY")
+        raise ConfigError(problem, hint="give words for text, --image FILE for pictures, --audio FILE for recordings, or --like KEY")
     device = parts.job.encode.get(field.name, DeviceSpec())
     with EncoderHandle(binding.encoder, binding.head, device, goldens=goldens, field=probed(binding)) as encoder:
         try:

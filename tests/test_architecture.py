@@ -24,6 +24,8 @@ ONLY_IN = {
     "torch": ("connector.encoders",),
     "timm": ("connector.encoders",),
     "PIL": ("connector.encoders", "connector.pictures"),
+    "soundfile": ("connector.encoders", "connector.recordings"),
+    "soxr": ("connector.encoders",),
     "torchvision": ("connector.encoders",),
     "transformers": ("connector.encoders",),
     "tenacity": ("connector.retry",),
@@ -121,7 +123,8 @@ def test_the_core_knows_no_plugin() -> None:
 @pytest.mark.parametrize("package", [name for name in PLUGINS if name not in {"milvus", "testing"}])
 def test_plugins_know_only_the_contracts(package: str) -> None:
     """Ours live on what a third party's may use: the contracts, the records, the errors, and their own package."""
-    allowed = {f"connector.{name}" for name in ("interfaces", "record", "errors", "schema", "retry", "assets", "below", "pictures")}
+    known = ("interfaces", "record", "errors", "schema", "retry", "assets", "below", "pictures", "recordings")
+    allowed = {f"connector.{name}" for name in known}
     for name in modules():
         if name.startswith(f"connector.{package}"):
             ours = {part(one) for one in imports(name) if one.startswith("connector.")}

@@ -90,27 +90,30 @@ def _compare(job: JobFile, options: Options, *, as_json: bool) -> None:
         raise typer.Exit(report.exit_code)
 
 
-def search(
+def search(  # noqa: PLR0913 - its options, one by one, are the command
     job: JobFile,
     words: Annotated[str | None, typer.Argument(help="What to look for.", show_default=False)] = None,
     *,
     image: Annotated[Path | None, typer.Option(metavar="FILE", help="Look for rows whose picture looks like this one.")] = None,
+    audio: Annotated[Path | None, typer.Option(metavar="FILE", help="Look for rows whose sound is like this recording.")] = None,
     like: Annotated[str | None, typer.Option(metavar="KEY", help="Look for rows like the one with this primary key.")] = None,
     field: Annotated[str | None, typer.Option(help="The vector field, if there are several.")] = None,
     where: Annotated[str, typer.Option("--filter", metavar="EXPR", help="Milvus filter expression.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="Most hits.")] = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Find the rows nearest to some words or a picture, with the encoder that wrote the vectors."""
+    """Find the rows nearest to some words, a picture or a recording, with the encoder that wrote the vectors."""
     from connector.errors import ConfigError
-    from connector.queries import Image, Key
+    from connector.queries import Audio, Image, Key
     from connector.searching import search_job
 
     with errors(as_json=as_json):
-        kinds: list[tuple[type[str | Key | Image], Any]] = [(str, words), (Key, like), (Image, image)]
+        kinds: list[tuple[type[str | Key | Image | Audio], Any]] = [(str, words), (Key, like), (Image, image), (Audio, audio)]
         queries = [kind(value) for kind, value in kinds if value is not None]
         if len(queries) != 1:
-            raise ConfigError("look for what?", hint='give words, --image FILE or --like KEY: connector search JOB "red shoe"')
+            raise ConfigError(
+                "look for what?", hint='give words, --image FILE, --audio FILE or --like KEY: connector search JOB "red shoe"'
+            )
         hits = search_job(load_job(job), queries[0], field=field, limit=limit, where=where)
         show([asdict(hit) for hit in hits], as_json=as_json, text=_hits)
 

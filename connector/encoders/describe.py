@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from connector.encoders.audio_config import AUDIO_MODELS
 from connector.encoders.layers import depth_of
 from connector.encoders.sentence_modules import Modules, read_modules
 from connector.encoders.vision_types import other_kind
@@ -105,9 +106,12 @@ def _optional(path: Path) -> dict[str, Any]:
 
 
 def _check(config: dict[str, Any], model: str) -> None:
-    other = other_kind(config)
+    kind = config.get("model_type")
+    audio = "clap" if kind == "clap" else "transformers-audio" if kind in AUDIO_MODELS else None
+    other = audio or other_kind(config)
     if other:
-        raise ConfigError(f"model {model} is of type `{config['model_type']}`, no text encoder", hint=f"write {other}:{model}")
+        problem = f"model {model} is of type `{kind}`, {'which reads recordings, not text alone' if audio else 'no text encoder'}"
+        raise ConfigError(problem, hint=f"write {other}:{model}")
     if config.get("auto_map"):
         problem = f"model {model} brings its own program code (auto_map in config.json), which is never run"
         raise ConfigError(problem, hint="choose a model of an architecture that transformers has")

@@ -7,24 +7,20 @@ would fill in is grey, and a grey half is a different picture.
 
 from __future__ import annotations
 
-import os
-import stat
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, ImageOps
 
+from connector.encoders.payloads import bytes_of
 from connector.errors import ConfigError, DocumentError, RowError
 from connector.pictures import MAX_PIXELS, open_image, orientation
 
 RULES = 1
 """Version of what `load_image` makes of an image. Count it up when the same bytes come to give other pixels."""
 
-MAX_BYTES = 64 << 20
-"""Most bytes of an image that is named by its path."""
-
+_WANTED = "images: encoded bytes, a path, a PIL image or an array"
 _SIXTEEN_BITS = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
 _PLAIN = frozenset({"1", "CMYK", "HSV", "L", "LAB", "P", "RGBX", "YCbCr"})
 _ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
@@ -66,36 +62,11 @@ def _opened(value: object, max_pixels: int) -> Image.Image:
             raise RowError(f"an image of {value.width:,} x {value.height:,} pixels, over max_pixels ({max_pixels:,})")
         return value
     try:
-        return open_image(_bytes_of(value), max_pixels)
+        return open_image(bytes_of(value, _WANTED, "image"), max_pixels)
     except RowError:
         raise
     except DocumentError as error:
         raise RowError(error.message, hint=error.hint, retry=error.retry) from None
-
-
-def _bytes_of(value: Any) -> bytes:
-    if isinstance(value, bytes | bytearray | memoryview):
-        return bytes(value)
-    if hasattr(value, "read"):
-        read: bytes = value.read(MAX_BYTES)
-        return read
-    if isinstance(value, str | os.PathLike):
-        return _file(Path(value))
-    raise RowError(f"{type(value).__name__}, but the encoder reads images: encoded bytes, a path, a PIL image or an array")
-
-
-def _file(path: Path) -> bytes:
-    """The bytes of a regular file; a FIFO or a device would block, or never end."""
-    try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise RowError(f"{path} is not a regular file", hint="name an image file")
-        if status.st_size > MAX_BYTES:
-            raise RowError(f"{path} has {status.st_size:,} bytes, over {MAX_BYTES:,}", hint="make the image smaller")
-        return path.read_bytes()
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or type(error).__name__
-        raise RowError(f"{str(path)[:200]}: {reason}", hint="correct the path", retry=True) from None
 
 
 def _of_array(array: npt.NDArray[Any]) -> Image.Image:

@@ -1,0 +1,133 @@
+"""Audio encoders of the `transformers` library that read samples (wav2vec 2.0, HuBERT, WavLM, data2vec-audio): one vector a recording.
+
+What they give is known from JSON files; their weights are loaded by `open`. A recording longer than `max_seconds` is cut there and counted
+as truncated: these models were trained on half a minute at most, and what attention costs grows with the square of the length.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, get_args
+
+import numpy as np
+
+from connector.encoders.audio_config import canonical_layer, describe_audio
+from connector.encoders.heads import Offer
+from connector.encoders.locate import locate, with_weights
+from connector.encoders.sounds import RULES, load_sound
+from connector.encoders.weights import check_loadable, check_weights, weights_hash
+from connector.errors import ConfigError, RowError, nearest
+from connector.interfaces import DeviceSpec, Head, Model, ModelIdentity, Prepared, Role, TextLimits, VectorSpec
+
+POOLINGS = ("mean", "max", "none")
+"""How the vectors of the frames become one."""
+
+
+@dataclass(frozen=True)
+class SoundPreparer:
+    """Prepares one recording for a model that reads samples.
+
+    Attributes:
+        rate: Samples a second.
+        max_seconds: What is longer is cut here.
+        normalize: Bring it to mean 0 and variance 1.
+        least: Fewest samples that give a frame.
+    """
+
+    rate: int
+    max_seconds: float
+    normalize: bool
+    least: int
+
+    def __call__(self, value: object) -> Prepared:
+        """Samples (n,) float32; their number is the cost.
+
+        Raises:
+            RowError: As `load_sound`, or it is shorter than one frame.
+        """
+        samples, cut = load_sound(value, self.rate, self.max_seconds)
+        if len(samples) < self.least:
+            problem = f"a recording of {len(samples)} samples at {self.rate:,} a second, wanted at least {self.least}"
+            raise RowError(problem, hint="exclude it")
+        if self.normalize:  # the numbers and their type as in Wav2Vec2FeatureExtractor.zero_mean_unit_var_norm
+            samples = (samples - samples.mean()) / np.sqrt(samples.var() + 1e-7)
+        return Prepared(samples, len(samples), samples.nbytes, truncated=cut)
+
+
+class TransformersAudioEncoder:
+    """Recordings to vectors, by a model of the Hugging Face Hub, of a folder or of an installed package.
+
+    Args:
+        model: `org/name`, `org/name@revision`, a folder, or `package://import_name/sub/folder`.
+        revision: Commit, tag or branch of a hub model.
+        max_seconds: A longer recording is cut here, and counted as truncated.
+
+    Raises:
+        ConfigError: There is no such model, a file of it is missing or broken, or it is of another sort.
+    """
+
+    inputs = frozenset({"audio"})
+    text: TextLimits | None = None
+
+    def __init__(self, model: str, revision: str | None = None, max_seconds: float = 30.0) -> None:
+        self._located = located = locate(model, revision)
+        self._about = about = describe_audio(located.folder, located.name)
+        if max_seconds * about.rate < about.least:
+            raise ConfigError(f"max_seconds is {max_seconds}, which is less than one frame", hint="raise max_seconds")
+        self._prepare = SoundPreparer(about.rate, float(max_seconds), about.normalize, about.least)
+        weights = "" if located.revision else weights_hash(check_weights(located.folder, located.name))
+        how = {"rules": RULES, "rate": about.rate, "normalize": about.normalize, "max_seconds": float(max_seconds), "resampling": "soxr HQ"}
+        self.model = ModelIdentity("transformers-audio", located.name, located.revision, weights, how)
+
+    def resolve(self, head: Head) -> Head:
+        """The head with the model's defaults filled in: the last hidden layer, the mean of its frames.
+
+        Raises:
+            ConfigError: There is no such layer, pooling, dimension or type.
+        """
+        return self._offer().resolve(replace(head, layer=canonical_layer(head.layer, self._about.layers)))
+
+    def spec(self, head: Head) -> VectorSpec:
+        """A dense vector of the model's width, or of `truncate_dim`; with pooling none, one such vector a frame.
+
+        Raises:
+            ConfigError: As `resolve`.
+        """
+        return self._offer().spec(self.resolve(head))
+
+    def _offer(self) -> Offer:
+        about = self._about
+        return Offer(self._located.name, about.hidden_size, ("last", *map(str, range(about.layers))), POOLINGS)
+
+    def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - it reads nothing but sound
+        """Decodes, resamples and normalises one recording; both roles alike."""
+        if role not in get_args(Role):
+            raise ConfigError(f"unknown role `{role}`", hint=nearest(role, get_args(Role)))
+        return self._prepare
+
+    def pull(self) -> None:
+        """Downloads what `open` needs, if it is a hub model.
+
+        Raises:
+            ConfigError: The Hub cannot be reached, or the model has no weights.
+        """
+        check_weights(with_weights(self._located), self._located.name)
+
+    @contextlib.contextmanager
+    def open(self, device: DeviceSpec) -> Iterator[Model]:
+        """Imports torch and loads the weights; leaving the context frees them.
+
+        Raises:
+            ConfigError: The device or precision is not there, or the weights are missing, pickled or not this model's.
+        """
+        folder, name = with_weights(self._located), self._located.name
+        check_loadable(check_weights(folder, name), name, pickle=device.allow_pickle_weights)
+        from connector.encoders.audio_model import load
+
+        model = load(folder, name, device, self._about)
+        try:
+            yield model
+        finally:
+            model.close()
