@@ -87,6 +87,8 @@ def bind(spec: CollectionSpec, make: Callable[[VectorFieldSpec], Encoder] = make
         if reference not in encoders:
             encoders[reference] = make(field)
         encoder = encoders[reference]
+        if field.truncate_dim is None and hasattr(encoder, "declared"):
+            encoder.declared(field.dim)
         head = encoder.resolve(head_of(field))
         name = f"{where or spec.where or spec.name}.{field.name}"
         _check(field, encoder, head, name)

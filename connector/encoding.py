@@ -22,7 +22,7 @@ from connector.fanout import POSITION
 from connector.flow import close, parallel_map, prefetch
 from connector.handle import EncoderHandle, encode_query
 from connector.interfaces import DeviceSpec, Output, Prepared
-from connector.microbatches import EncodingCounters, Replica, checked, empty, faults
+from connector.microbatches import EncodingCounters, Replica, checked, empty, faults, refused
 from connector.probing import Goldens, opened
 from connector.quantising import ENOUGH, QUANTISED, fit, quantised
 from connector.record import Window
@@ -141,6 +141,8 @@ class Encoding:
                 continue
             specs = [binding.encoder.spec(binding.head) for binding in group.bindings]
             good = [checked(output, spec, len(some), group.name) for output, spec in zip(outputs, specs, strict=True)]
+            for place, reason in refused(replica.model).items():
+                _mark(batch.window, some[place].rows, f"field `{group.source}`: {reason}")
             wrong = self._scatter(batch.window, group, good, [one.rows for one in some])
             fit = {place: one.key for place, one in enumerate(some) if one.key is not None and place not in wrong}
             self._reuse.add(group.bindings, fit, good)
@@ -164,20 +166,20 @@ class Encoding:
 
     def _scatter(self, window: Window, group: Group, outputs: Sequence[Output], rows_of: list[list[int]]) -> set[int]:
         """Puts vector i of each field where `rows_of[i]` says, unless it must not be stored; which ones must not."""
-        refused: set[int] = set()
+        unfit: set[int] = set()
         for binding, output in zip(group.bindings, outputs, strict=True):
             if binding.ragged:
                 _scatter_positions(window, binding, output, rows_of)
                 continue
             vectors, wrong = window.vectors[binding.field.name], faults(output, binding.field.metric)
-            refused |= set(wrong)
+            unfit |= set(wrong)
             for index, rows in enumerate(rows_of):
                 if index in wrong:
                     _mark(window, rows, f"field `{binding.field.name}`: {wrong[index]}")
                     continue
                 for row in rows:
                     vectors[row] = output[index]
-        return refused
+        return unfit
 
     def _quantise(self, window: Window) -> None:
         """Makes the small types of a whole window; the first one of a generation fits the scale."""

@@ -118,9 +118,19 @@ class NotLoaded(SinkError):
 
 
 class Transient(ConnectorError):
-    """May pass when tried again. At the end of the retry deadline it ends the run; the ledger is consistent."""
+    """May pass when tried again. At the end of the retry deadline it ends the run; the ledger is consistent.
+
+    Args:
+        message: What is wrong.
+        hint: The next thing to do.
+        after: Seconds that the other side asked to be left alone before the next attempt.
+    """
 
     exit_code = 4
+
+    def __init__(self, message: str, *, hint: str = "", after: float = 0.0) -> None:
+        super().__init__(message, hint=hint)
+        self.after = after
 
 
 class Throttled(Transient):

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from connector.binding import Binding
 from connector.errors import ConfigError, EncodeError, RowError
 from connector.interfaces import DeviceSpec, Encoder, Head, Prepared, Role, VectorSpec
-from connector.microbatches import EncodingCounters, Replica, checked, empty, faults
+from connector.microbatches import EncodingCounters, Replica, checked, empty, faults, refused
 from connector.probing import Goldens, Probed, opened
 from connector.quantising import QUANTISED, fit, quantised
 from connector.queries import modality_of, unwrapped
@@ -110,6 +110,8 @@ class EncoderHandle:
         for indices, outputs in self._running(name).run(items, [self.head]):
             if outputs is None:
                 raise EncodeError(f"input {places[indices[0]]} does not fit in memory even alone", hint="cut it, or use a larger machine")
+            for index, reason in refused(self._running(name).model).items():
+                raise RowError(f"input {places[indices[index]]}: {reason}")
             output = checked(outputs[0], spec, len(indices), name)
             for index, reason in faults(output, "").items():
                 raise EncodeError(f"input {places[indices[index]]}: {reason}", hint="try precision fp32")

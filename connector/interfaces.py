@@ -142,7 +142,7 @@ class Prepared:
 
     Attributes:
         data: Whatever the model's `forward` takes.
-        cost: What it costs next to others: tokens or pixels. A micro-batch costs its count times its dearest item.
+        cost: What it costs next to others: tokens, pixels or samples. A micro-batch costs its count times its dearest item.
         nbytes: Memory it holds.
         truncated: True if the input was longer than the model reads.
     """
@@ -160,7 +160,7 @@ class DeviceSpec:
     Attributes:
         device: "auto" (the first CUDA device, else the CPU), "cpu", "cuda", "cuda:1".
         precision: "auto" (bfloat16 where the hardware does it natively, else float32), "fp32", "bf16", "fp16".
-        batch: "auto", or the cost of one micro-batch (padded tokens or pixels).
+        batch: "auto", or the cost of one micro-batch (padded tokens, pixels or samples).
         allow_pickle_weights: Load weights that are not safetensors. Unpickling can run code: only for files you trust.
     """
 
@@ -180,6 +180,8 @@ class Model(Protocol):
     Attributes:
         budget: Cost of a good micro-batch on this device, in the unit of `Prepared.cost`.
         precision: What it computes in, for the report: fp32, bf16 or fp16.
+        refused: Optional. Why item i of the last `forward` has no vector (its output is NaN then), by i: for models that learn only from a
+            server that an input cannot be encoded.
     """
 
     budget: int
@@ -198,6 +200,7 @@ class Encoder(Protocol):
 
     One that has heads with pooling `none` has `positions(head, prepared)`: how many vectors such a head gives for a prepared input.
     One whose models are downloaded may also have `pull()`, which fetches all that `open` needs; its `model.revision` is then the commit.
+    One that cannot know its dimension may have `declared(dim)`, which is told what a schema says of a field that takes whole vectors.
     """
 
     model: ModelIdentity

@@ -127,6 +127,12 @@ def checked(output: Output, spec: VectorSpec, count: int, name: str) -> Output:
     raise EncodeError(f"encoder {name} gave {found}, wanted float32 {(count, spec.dim)}", hint="this is a bug of the encoder")
 
 
+def refused(model: Model) -> dict[int, str]:
+    """Why items of the model's last batch have no vector, by their place in it; {} for models that refuse nothing."""
+    found: dict[int, str] = getattr(model, "refused", {})
+    return found
+
+
 def empty(count: int, spec: VectorSpec) -> npt.NDArray[np.generic]:
     """Room for `count` vectors: zeros (count, dim) float32, or `count` times None where vectors have no fixed length."""
     none: npt.NDArray[Any] = np.full(count, None, dtype=object)

@@ -2,7 +2,8 @@
 
 Only `Transient` is retried: whether an error is transient is decided where foreign exceptions are translated, never here. Waits
 grow exponentially with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"), so that many clients do
-not come back at the same moment.
+not come back at the same moment. A server that says how long it wants to be left alone is left alone so long; where that is
+beyond the deadline, the error is raised at once.
 """
 
 from __future__ import annotations
@@ -61,13 +62,24 @@ def retry(call: Callable[[], T], policy: RetryPolicy, what: str) -> T:
     def wait(state: tenacity.RetryCallState) -> float:
         if policy.paced and state.outcome and isinstance(state.outcome.exception(), Throttled):
             return 0.0
-        return min(jitter(state), max(0.0, policy.deadline - (state.seconds_since_start or 0.0)))  # the last attempt is at the deadline
+        left = max(0.0, policy.deadline - (state.seconds_since_start or 0.0))
+        return max(min(jitter(state), left), _asked(state))  # the last attempt is at the deadline
+
+    def over(state: tenacity.RetryCallState) -> bool:
+        too_late = _asked(state) > 0 and (state.seconds_since_start or 0.0) + state.upcoming_sleep > policy.deadline
+        return too_late or tenacity.stop_after_delay(policy.deadline)(state)
 
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Transient),
         wait=wait,
-        stop=tenacity.stop_after_delay(policy.deadline),
+        stop=over,
         before_sleep=warn,
         reraise=True,
     )
     return retrying(call)
+
+
+def _asked(state: tenacity.RetryCallState) -> float:
+    """Seconds that the other side asked for."""
+    error = state.outcome.exception() if state.outcome else None
+    return error.after if isinstance(error, Transient) else 0.0

@@ -78,3 +78,14 @@ def test_waits_are_bounded() -> None:
     start = time.monotonic()
     retry(Calls(*[Transient("down")] * 12), RetryPolicy(first=0.001, longest=0.01), "insert")
     assert time.monotonic() - start < 1
+
+
+def test_a_server_is_left_alone_as_long_as_it_asks() -> None:
+    """The wait is at least what the error says, and none is begun that would end after the deadline."""
+    start = time.monotonic()
+    assert retry(Calls(Throttled("busy", after=0.3)), QUICK, "embed") == 7
+    assert 0.3 <= time.monotonic() - start < 2
+    calls = Calls(Throttled("busy", after=60.0))
+    with pytest.raises(Throttled, match="busy"):
+        retry(calls, QUICK, "embed")
+    assert (calls.count, time.monotonic() - start < 3) == (1, True)

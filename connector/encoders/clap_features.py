@@ -123,7 +123,8 @@ def _shrunk(mel: npt.NDArray[np.float32], frames: int) -> npt.NDArray[np.float32
     places = np.clip((np.arange(frames) + 0.5) * (len(mel) / frames) - 0.5, 0, len(mel) - 1)
     below = np.minimum(places.astype(np.int64), len(mel) - 2)
     share = (places - below)[:, None]
-    return (mel[below] * (1 - share) + mel[below + 1] * share).astype(np.float32)
+    shrunk: npt.NDArray[np.float32] = (mel[below] * (1 - share) + mel[below + 1] * share).astype(np.float32)
+    return shrunk
 
 
 @functools.lru_cache(maxsize=8)
@@ -134,7 +135,9 @@ def mel_filters(bins: int, mels: int, low: float, high: float, rate: int, *, sla
     slopes = edges[None, :] - np.linspace(0, rate // 2, bins)[:, None]
     widths = np.diff(edges)
     filters: Mel = np.maximum(0, np.minimum(-slopes[:, :-2] / widths[:-1], slopes[:, 2:] / widths[1:]))
-    return filters * (2 / (edges[2:] - edges[:-2])) if slaney else filters
+    if slaney:
+        filters *= 2 / (edges[2:] - edges[:-2])
+    return filters
 
 
 def _htk(hertz: Any) -> Any:

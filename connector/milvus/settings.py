@@ -6,12 +6,12 @@ not import pymilvus, so a job file can be checked in milliseconds.
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 
+from connector.hosts import is_local
 from connector.retry import RetryPolicy
 
 
@@ -117,11 +117,7 @@ class MilvusSettings(BaseModel):
         """Whether credentials would travel unencrypted to another machine."""
         if self.lite or self.uri.startswith("unix:") or self.encrypted or (self.token is None and self.password is None):
             return False
-        host = urlsplit(self.uri).hostname or ""
-        try:
-            return not ip_address(host).is_loopback
-        except ValueError:
-            return host != "localhost" and not host.endswith(".localhost")
+        return not is_local(urlsplit(self.uri).hostname or "")
 
     @property
     def policy(self) -> RetryPolicy:
