@@ -162,8 +162,6 @@ def _read(response: Any, most: int, end: float) -> bytes:
             raise EncodeError(f"an answer of over {most:,} bytes", hint="check that base_url is an embeddings endpoint")
         if time.monotonic() > end:
             raise TimeoutError
-    if response.length:
-        raise http.client.IncompleteRead(b"", response.length)
     return b"".join(blocks)
 
 

@@ -27,6 +27,7 @@ class Fake(ThreadingHTTPServer):
         requests: The inputs of every request.
         headers: Of every request.
         bodies: Of every request.
+        stamps: When each came, in seconds.
         at_once: Most requests that were under way at a time.
         bad: A text that holds this is refused with its whole request.
         most: A request of more inputs is refused.
@@ -41,6 +42,7 @@ class Fake(ThreadingHTTPServer):
         self.requests: list[list[str]] = []
         self.headers: list[dict[str, str]] = []
         self.bodies: list[dict[str, Any]] = []
+        self.stamps: list[float] = []
         self.at_once = self.under_way = 0
         self.bad = self.key = ""
         self.most, self.delay, self.reverse = 100, 0.0, False
@@ -71,6 +73,7 @@ class Handler(BaseHTTPRequestHandler):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with server.lock:
             server.requests.append(body["input"])
+            server.stamps.append(time.monotonic())
             server.bodies.append(body)
             server.headers.append(dict(self.headers))
             server.under_way += 1

@@ -116,6 +116,15 @@ def test_too_many_requests(server: Fake, caplog: pytest.LogCaptureFixture) -> No
     assert 0.4 <= time.monotonic() - start < 4
 
 
+def test_all_requests_wait(server: Fake) -> None:
+    """One refusal for the rate is enough: the requests beside it are not sent into it either."""
+    server.faults, server.delay = [status(429, Retry_After="0.6")], 0.02
+    assert np.array_equal(encode(batch_size=1, concurrency=2), wanted())
+    waits = np.diff(server.stamps)
+    assert waits.max() >= 0.5
+    assert int(waits.argmax()) <= 2  # of the two that were under way, and one that had just been let go
+
+
 def test_a_wait_beyond_the_deadline_is_not_begun(server: Fake) -> None:
     """A server that asks for an hour ends the run now, to be tried again later."""
     server.faults = [status(429, Retry_After="3600")]

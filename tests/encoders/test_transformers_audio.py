@@ -54,6 +54,9 @@ def save(folder: Path, kind: str) -> Path:
     convolutions = {"conv_dim": (64,) * 7, "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
     config = getattr(transformers, f"{family}Config")(**{**wide, **convolutions, **changes})
     getattr(transformers, f"{family}Model")(config).save_pretrained(folder)
+    if kind == "data2vec-audio":  # as the published models' files have it, though nothing reads it there
+        stated = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**stated, "feat_extract_norm": "layer"}))
     transformers.Wav2Vec2FeatureExtractor(return_attention_mask=kind in MASKED).save_pretrained(folder)
     return folder
 
