@@ -176,7 +176,11 @@ class OpenaiEncoder:
 
     @contextlib.contextmanager
     def open(self, device: DeviceSpec) -> Iterator[Model]:
-        """Reads the key; requests are sent by `forward`. Of the device only `batch` counts: the tokens of a request."""
+        """Reads the key; requests are sent by `forward`. Of the device only `batch` counts: the tokens of a request.
+
+        Raises:
+            ConfigError: The key cannot be one.
+        """
         tokens = self._tokens if device.batch == "auto" else device.batch
         sizes = {"batch_size": self._size, "batch_tokens": tokens, "concurrency": self._concurrency}
         model = OpenaiModel(self._endpoint(), self._name, self._dim, **sizes)
@@ -187,6 +191,8 @@ class OpenaiEncoder:
 
     def _endpoint(self) -> Endpoint:
         key = os.environ.get(self._key_env, "").strip()
+        if not (key.isascii() and key.isprintable()) or " " in key:
+            raise ConfigError(f"the environment variable {self._key_env} holds no key: spaces or odd characters", hint="set it again")
         return Endpoint(self._base_url, self._body, key, self._key_env, self._timeout, self._policy)
 
 

@@ -196,6 +196,15 @@ def test_the_key_reaches_the_server_and_nothing_else(
     assert [text for text in shown if SECRET in text] == []
 
 
+@pytest.mark.parametrize("key", ["two words", "sk-\nGeheim1", "sk-Schlüssel"])
+def test_a_key_that_cannot_be_one(key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a line of a file, pasted into the environment, is told at once, and not repeated."""
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(ConfigError, match="OPENAI_API_KEY holds no key") as caught:
+        encode()
+    assert key[3:] not in str(caught.value)
+
+
 def test_a_key_over_plain_http_is_warned_of_once(caplog: pytest.LogCaptureFixture) -> None:
     """To another machine, unencrypted, with a key: said once; to this one, encrypted, or without a key: not."""
     openai_http._WARNED.clear()
