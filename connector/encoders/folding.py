@@ -10,6 +10,7 @@ split weights 138 with a worst cosine of 0.9991.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -21,27 +22,23 @@ TOLERANCE = 1e-4
 
 
 @torch.no_grad()  # type: ignore[untyped-decorator]  # torch's types are not read
-def folded(network: Any, size: tuple[int, int]) -> Any:
-    """The float32 network with its batch normalisations folded away, or the network itself where that would change its vectors.
+def folded(network: Any, size: tuple[int, int], outputs: Callable[[Any, Any], Sequence[Any]]) -> Any:
+    """The float32 network with its batch normalisations folded away, or the network itself where that would change anything of `outputs`.
 
     Args:
         network: In evaluation mode.
         size: Height and width of its pictures.
+        outputs: Everything that is ever taken from it, by network and pixels.
     """
     made = copy.deepcopy(network)
     if not _fold(made):
         return network
     pixels = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1
     try:
-        wanted, found = _vector(network, pixels), _vector(made, pixels)
+        pairs = list(zip(outputs(network, pixels), outputs(made, pixels), strict=True))
     except Exception:  # noqa: BLE001 - a network that reaches into its own layers may fail in any way
         return network
-    same = bool((wanted - found).norm() <= TOLERANCE * wanted.norm())
-    return made if same else network
-
-
-def _vector(network: Any, pixels: Any) -> Any:
-    return network.forward_head(network.forward_features(pixels), pre_logits=True)
+    return made if all((wanted - found).norm() <= TOLERANCE * wanted.norm() for wanted, found in pairs) else network
 
 
 def _fold(network: Any) -> int:

@@ -18,8 +18,9 @@ from connector.encoders.folding import folded, lowered
 from connector.encoders.lanes import LaneModel
 from connector.encoders.resizing import Preprocessing
 from connector.encoders.timm_config import Network
+from connector.encoders.timm_library import build, everything, take
 from connector.encoders.torch_device import dtype_of, resolve_device, resolve_precision
-from connector.encoders.vectors import finished, joined
+from connector.encoders.vectors import joined
 from connector.interfaces import DeviceSpec, Head, Output, Prepared
 
 Take: TypeAlias = Callable[[Any, Any, Sequence[Head]], list[Output]]
@@ -43,8 +44,8 @@ def load(network: Network, weights: Path, name: str, spec: DeviceSpec, how: Prep
     device = resolve_device(spec.device)
     precision = resolve_precision(spec.precision, device)
     built = build(network.architecture, network.args, network.pretrained, weights, name)
-    built = lowered(folded(built, how.size), dtype_of(precision)).to(device=device, memory_format=torch.channels_last)
-    return ImageModel(built, _take, name, precision, how, part_of(spec, device), device)
+    built = lowered(folded(built, how.size, everything), dtype_of(precision)).to(device=device, memory_format=torch.channels_last)
+    return ImageModel(built, take, name, precision, how, part_of(spec, device), device)
 
 
 def part_of(spec: DeviceSpec, device: torch.device) -> int:
@@ -52,12 +53,6 @@ def part_of(spec: DeviceSpec, device: torch.device) -> int:
     if spec.batch != "auto":
         return max(1, spec.batch)
     return CUDA_PART if device.type == "cuda" else CPU_PART
-
-
-def _take(network: Any, pixels: Any, heads: Sequence[Head]) -> list[Output]:
-    """What each head takes from a timm network in one pass."""
-    vectors = network.forward_head(network.forward_features(pixels), pre_logits=True)
-    return [finished(vectors, head) for head in heads]
 
 
 class Scale(Protocol):
@@ -91,7 +86,7 @@ class ImageModel(LaneModel):
         super().__init__(network, name, precision, part, device)
         self._take = take
         self._device, self._dtype = device, dtype_of(precision)
-        self._mean, self._std = (torch.tensor(one, device=device).view(1, 3, 1, 1) for one in (how.mean, how.std))
+        self._mean, self._std = (torch.tensor(one, device=device).view(1, -1, 1, 1) for one in (how.mean, how.std))
 
     def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
         count = max(1, self._part // max(item.cost for item in items))
@@ -101,6 +96,9 @@ class ImageModel(LaneModel):
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch's types are not read
     def _pass(self, pictures: list[Any], heads: Sequence[Head]) -> list[Output]:
+        return self._take(self._network, self._ready(pictures), heads)
+
+    def _ready(self, pictures: list[Any]) -> Any:
+        """What goes into the network."""
         pixels = torch.from_numpy(np.stack(pictures)).to(self._device).permute(0, 3, 1, 2)  # in memory still channels last
-        normal = pixels.float().div_(255).sub_(self._mean).div_(self._std).to(self._dtype)
-        return self._take(self._network, normal, heads)
+        return pixels.float().div_(255).sub_(self._mean).div_(self._std).to(self._dtype)

@@ -3,6 +3,9 @@
 A vector is what the network hands to its classifier (the penultimate layer), pooled by the network's own head. So it is as long as the
 classifier is wide: 1,280 numbers for MobileNetV3 or EfficientViT, whose heads have a layer behind the pooling, where timm's `num_features`
 (the channels before the pooling) are fewer. The same numbers come from `timm.create_model(name, num_classes=0)`.
+
+A head may name another layer: `features`, which is what `forward_features` gives, or one of timm's feature layers (`layer3`, `stages.1`,
+`blocks.11`; a number counts through them, -1 is the last). It is pooled over its positions, or given whole: one vector a position.
 """
 
 from __future__ import annotations
@@ -13,18 +16,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from connector.encoders.heads import Offer
 from connector.encoders.locate import Located, locate, with_weights
 from connector.encoders.resizing import ImagePreparer
-from connector.encoders.timm_config import hub_name, read_dim, read_network, read_preprocessing
+from connector.encoders.taps import Tap, Taps
+from connector.encoders.timm_config import hub_name, read_dim, read_layers, read_network, read_preprocessing
 from connector.encoders.weights import check_loadable, check_weights, weights_hash
 from connector.errors import ConfigError, nearest
 from connector.interfaces import DeviceSpec, Head, Model, ModelIdentity, Prepared, Role, TextLimits, VectorSpec
 from connector.pictures import MAX_PIXELS
 
-LAYERS = ("penultimate",)
-POOLINGS = ("model",)
-"""`model`: the network's own."""
+PENULTIMATE, FEATURES = "penultimate", "features"
 
 
 class TimmEncoder:
@@ -65,18 +66,25 @@ class TimmEncoder:
         Raises:
             ConfigError: There is no such layer, pooling, dimension or type.
         """
-        return self._offer().resolve(head)
+        return self._taps(head).resolve(head)
 
     def spec(self, head: Head) -> VectorSpec:
-        """A dense vector as long as the classifier is wide, or of `truncate_dim`.
+        """A dense vector, of the layer's width or of `truncate_dim`; with pooling none, one a position.
 
         Raises:
             ConfigError: As `resolve`.
         """
-        return self._offer().spec(head)
+        return self._taps(head).spec(head)
 
-    def _offer(self) -> Offer:
-        return Offer(self._located.name, self._dim, LAYERS, POOLINGS)
+    def _taps(self, head: Head) -> Taps:
+        """The layers; those inside are asked for only when one is named, for that may need torch."""
+        layers = {PENULTIMATE: Tap((self._dim,))}
+        if head.layer in {None, PENULTIMATE}:
+            return Taps(self._located.name, layers)
+        inner = read_layers(self._network, self._how.size, self._located.name)
+        names = [name for name in inner if name != FEATURES]
+        numbers = {str(number): name for place, name in enumerate(names) for number in (place, place - len(names))}
+        return Taps(self._located.name, layers | inner, numbers)
 
     def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - it reads nothing but pictures
         """Decodes, resizes and crops one picture; both roles alike."""

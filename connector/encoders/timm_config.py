@@ -7,19 +7,17 @@ weights yet, timm is asked; it imports torch, which takes seconds, so its answer
 
 from __future__ import annotations
 
-import importlib.metadata
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from connector.encoders.memory import recall, remember
+from connector.encoders.asking import asked
 from connector.encoders.resizing import CROPS, INTERPOLATIONS, Preprocessing
+from connector.encoders.taps import Tap
 from connector.encoders.weights import read_json, weight_files
 from connector.errors import ConfigError, nearest
 from connector.record import fingerprint
 
-_CACHE = "timm.json"
 _COLOURS = 3
 _RESERVED = frozenset({"cache_dir", "checkpoint_path", "pretrained", "pretrained_cfg", "pretrained_cfg_overlay"})
 """Arguments of `timm.create_model` that would have it load something else."""
@@ -94,6 +92,16 @@ def read_dim(folder: Path, network: Network, model: str) -> int:
     return _classifier_width(folder, network) or int(_ask("dim", network.architecture, network.args, network.pretrained, model=model))
 
 
+def read_layers(network: Network, size: tuple[int, int], model: str) -> dict[str, Tap]:
+    """What each layer inside gives for pictures of this size, in order; asks timm, once.
+
+    Raises:
+        ConfigError: timm has no such architecture, or cannot list its layers.
+    """
+    found = _ask("layers", network.architecture, network.args, network.pretrained, size, model=model)
+    return {name: Tap.from_json(tap) for name, tap in found.items()}
+
+
 def _classifier_width(folder: Path, network: Network) -> int | None:
     """By the header of the weights; None if there are none, or no classifier in them."""
     import safetensors
@@ -117,17 +125,15 @@ def hub_name(name: str) -> str:
     Raises:
         ConfigError: timm has no such model, or no weights for it on the Hub.
     """
-    return str(_ask("hub", name, model=name))
+    return str(_ask("hub_name", name))
 
 
-def _ask(what: str, *about: Any, model: str) -> Any:
-    """One of timm's answers, remembered by timm's version and the question."""
-    question = fingerprint({"about": json.dumps(about, sort_keys=True, default=repr)})
-    key = f"{importlib.metadata.version('timm')}/{what}/{about[0]}/{question}"
-    known = recall(_CACHE).get(key)
-    if known is None:
+def _ask(what: str, *about: Any, **known: Any) -> Any:
+    """One of timm's answers, by the name of the function that gives it."""
+
+    def ask() -> Any:
         from connector.encoders import timm_library
 
-        known = timm_library.hub_name(*about) if what == "hub" else timm_library.dim(*about, model=model)
-        remember(_CACHE, key, known)
-    return known
+        return getattr(timm_library, what)(*about, **known)
+
+    return asked("timm", what, about, ask)

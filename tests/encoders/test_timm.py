@@ -173,7 +173,7 @@ def test_head(models: Callable[[str], Path]) -> None:
     plain, short = vectors(encoder), vectors(encoder, Head(normalize=True, truncate_dim=100))
     assert encoder.spec(Head(truncate_dim=100)).dim == 100
     assert np.allclose(short, plain[:, :100] / np.linalg.norm(plain[:, :100], axis=1, keepdims=True), atol=1e-6)
-    wrong = {"layer `3`": Head(layer="3"), "pooling `mean`": Head(pooling="mean"), "dtype `sparse`": Head(dtype="sparse")}
+    wrong = {"layer `layer5`": Head(layer="layer5"), "pooling `mean`": Head(pooling="mean"), "dtype `sparse`": Head(dtype="sparse")}
     for message, head in wrong.items():
         with pytest.raises(ConfigError, match=f"no {message}  hint: .*valid: "):
             encoder.resolve(head)
