@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
 import importlib.util
 import inspect
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
 
-from connector.errors import ConfigError, SchemaError, nearest
+from connector.errors import SchemaError, nearest
 from connector.schema import Collection, CollectionSpec, spec_of
+from connector.usercode import named_function, working_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 
 def load_collection(reference: Any) -> CollectionSpec:
@@ -49,7 +48,7 @@ def _module(path: Path) -> Any:
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     try:
-        with _working_directory():
+        with working_directory():
             spec.loader.exec_module(module)
     except SchemaError as error:
         del sys.modules[name]
@@ -60,17 +59,6 @@ def _module(path: Path) -> Any:
         del sys.modules[name]
         raise SchemaError(f"{path}{_line(error, path)}: {type(error).__name__}: {error}", hint="correct the schema file") from error
     return module
-
-
-@contextmanager
-def _working_directory() -> Iterator[None]:
-    """Finds modules in the working directory too, as `python -m` does and a console script does not."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
 
 
 def _line(error: BaseException, path: Path) -> str:
@@ -95,7 +83,8 @@ def load_transform(reference: Any, where: str) -> tuple[Callable[[Any], Any], st
 
     Modules are found as Python finds them, and in the working directory.
     """
-    function = reference if callable(reference) else _function(str(reference), where)
+    hint = "write transform: module:function"
+    function = reference if callable(reference) else named_function(str(reference), f"{where}: transform", hint)
     bound, code = "", function
     if isinstance(function, functools.partial):
         bound, code = f"{function.args}{function.keywords}", function.func
@@ -112,20 +101,3 @@ def _text(code: Any) -> str:
     if not isinstance(code, CodeType):
         return repr(code)
     return f"{code.co_code!r} {code.co_names} {list(map(_text, code.co_consts))}"
-
-
-def _function(reference: str, where: str) -> Callable[[Any], Any]:
-    module, _, name = reference.partition(":")
-    hint = "write transform: module:function"
-    if not module or not name:
-        raise ConfigError(f"{where}: transform `{reference}` names no function", hint=hint)
-    try:
-        with _working_directory():
-            found = vars(importlib.import_module(module))
-    except Exception as error:
-        raise ConfigError(f"{where}: transform `{reference}`: {type(error).__name__}: {error}", hint=hint) from error
-    function = found.get(name)
-    if not callable(function):
-        functions = [key for key, value in found.items() if inspect.isfunction(value)]
-        raise ConfigError(f"{where}: transform `{reference}`: {module} has no such function", hint=nearest(name, functions))
-    return function  # type: ignore[no-any-return]  # checked by callable()

@@ -123,7 +123,7 @@ def test_the_core_knows_no_plugin() -> None:
 @pytest.mark.parametrize("package", [name for name in PLUGINS if name not in {"milvus", "testing"}])
 def test_plugins_know_only_the_contracts(package: str) -> None:
     """Ours live on what a third party's may use: the contracts, the records, the errors, and their own package."""
-    known = ("interfaces", "record", "errors", "schema", "retry", "assets", "below", "hosts", "pictures", "recordings")
+    known = ("interfaces", "record", "errors", "schema", "retry", "assets", "below", "hosts", "pictures", "recordings", "usercode")
     allowed = {f"connector.{name}" for name in known}
     for name in modules():
         if name.startswith(f"connector.{package}"):

@@ -22,6 +22,8 @@ from connector.pictures import MAX_PIXELS
 INTERPOLATIONS = {name.lower(): Image.Resampling[name] for name in ("NEAREST", "BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS")}
 """Names of resampling filters as timm writes them."""
 
+_COLOURS = 3
+
 CROPS = ("center", "squash", "border")
 """Keep the ratio and cut at the longer side; ignore the ratio; keep the ratio and pad."""
 
@@ -35,20 +37,23 @@ class Preprocessing:
         crop: One of `CROPS`.
         crop_pct: The share of the resized picture's side that is kept.
         interpolation: One of `INTERPOLATIONS`.
-        mean: Subtracted from each channel, whose values go from 0 to 1.
+        mean: Subtracted from each channel, whose values go from 0 to 1; a single number makes pictures grey first.
         std: Divides each channel afterwards.
+        resize: With a crop `center`, what the shorter side is brought to, in place of `size / crop_pct`.
     """
 
     size: tuple[int, int]
     crop: str = "center"
     crop_pct: float = 0.875
     interpolation: str = "bicubic"
-    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
-    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    resize: int | None = None
 
     def identity(self) -> dict[str, Any]:
         """All of it as JSON values, with the version of the decoding rules."""
-        return {"rules": RULES, **plain(self)}
+        unused = "resize" if self.resize is None else "crop_pct"
+        return {"rules": RULES, **{name: value for name, value in plain(self).items() if name != unused}}
 
     def fitted(self, image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image:
         """The RGB image, resized and cropped to exactly `size`.
@@ -61,6 +66,10 @@ class Preprocessing:
 
 class Fitting(Protocol):
     """Any description that knows how to bring a picture to its size."""
+
+    @property
+    def mean(self) -> Sequence[float]:
+        """Subtracted from each channel; a single one means a grey picture."""
 
     def fitted(self, image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image:
         """The RGB image in the size that the model reads."""
@@ -79,12 +88,15 @@ class ImagePreparer:
     max_pixels: int = MAX_PIXELS
 
     def __call__(self, value: object) -> Prepared:
-        """An array (height, width, 3) of uint8; its number of pixels is the cost.
+        """An array (height, width, 3) of uint8, or (height, width, 1) where the model reads grey; its number of pixels is the cost.
 
         Raises:
             RowError: The value is no picture, a damaged one, or one too large.
         """
-        pixels = np.asarray(self.how.fitted(load_image(value, self.max_pixels), self.max_pixels))
+        image, grey = load_image(value, self.max_pixels), len(self.how.mean) == 1
+        image = image.convert("L").convert("RGB") if grey else image
+        pixels = np.asarray(self.how.fitted(image, self.max_pixels))
+        pixels = np.ascontiguousarray(pixels[..., :1]) if grey else pixels
         return Prepared(pixels, pixels.shape[0] * pixels.shape[1], pixels.nbytes)
 
 
@@ -98,7 +110,8 @@ def fitted(image: Image.Image, how: Preprocessing, max_pixels: int = MAX_PIXELS)
     check_size(image, height, width, max_pixels)
     if (width, height) != image.size:
         image = image.resize((width, height), INTERPOLATIONS[how.interpolation])
-    fill = (round(255 * how.mean[0]), round(255 * how.mean[1]), round(255 * how.mean[2])) if how.crop == "border" else (0, 0, 0)
+    red, green, blue = (round(255 * one) for one in (how.mean if len(how.mean) == _COLOURS else how.mean * _COLOURS))
+    fill = (red, green, blue) if how.crop == "border" else (0, 0, 0)
     return _cropped(image, how.size, fill)
 
 
@@ -120,7 +133,7 @@ def plain(how: Any) -> dict[str, Any]:
 
 def _scaled(image: Image.Image, how: Preprocessing) -> tuple[int, int]:
     """Height and width before the crop, as `timm.data.transforms_imagenet_eval` comes to them."""
-    height, width = (math.floor(side / how.crop_pct) for side in how.size)
+    height, width = (how.resize or math.floor(side / how.crop_pct) for side in how.size)
     if how.crop == "squash":
         return height, width
     if how.crop == "center" and height == width:

@@ -96,7 +96,7 @@ def weights_hash(files: list[Path]) -> str:
     """Hash of a model's weights: 32 hex digits, from the name and the bytes of every file, wherever they are."""
     digest = hashlib.blake2b(digest_size=16)
     for file in files:
-        digest.update(f"{file.name}\0{_remembered(file)}\0".encode())
+        digest.update(f"{file.name}\0{content_hash(file)}\0".encode())
     return digest.hexdigest()
 
 
@@ -120,7 +120,8 @@ def tensor_names(files: list[Path]) -> frozenset[str] | None:
     return frozenset(names) or None
 
 
-def _remembered(file: Path) -> str:
+def content_hash(file: Path) -> str:
+    """Hash of one file's bytes, whatever it is called and wherever it is; remembered."""
     path = file.resolve()
     stat = path.stat()
     state = [stat.st_size, stat.st_mtime_ns]
@@ -130,3 +131,40 @@ def _remembered(file: Path) -> str:
     digest = file_hash(path)
     remember(_CACHE, str(path), [*state, digest])
     return digest
+
+
+def own_weights(weights: str, model: str) -> Path:
+    """The file that a user names as weights: itself, or the one in a folder. What can be seen without reading it all is checked.
+
+    Raises:
+        ConfigError: There is no such file, or it is no whole safetensors file.
+    """
+    path = Path(weights).expanduser()
+    if path.is_dir():
+        files = check_weights(path, model)
+        if len(files) > 1:
+            raise ConfigError(f"model {model}: the weights in {path} are in {len(files)} files", hint="save them as one safetensors file")
+        path = files[0]
+    if not path.is_file():
+        raise ConfigError(
+            f"model {model}: there is no file {path}", hint="correct `weights`: a .safetensors file, or a folder that holds one"
+        )
+    if path.suffix == ".safetensors":
+        shapes(path, model)
+    return path
+
+
+def shapes(file: Path, model: str) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor in a safetensors file, from its header; that the file is as long as the header says is checked.
+
+    Raises:
+        ConfigError: It is broken.
+    """
+    import safetensors
+
+    try:
+        with safetensors.safe_open(file, framework="numpy") as header:
+            return {name: tuple(header.get_slice(name).get_shape()) for name in header.keys()}  # noqa: SIM118 - it is no dict
+    except (OSError, safetensors.SafetensorError) as error:
+        problem = f"model {model}: {file} is broken or cut off ({type(error).__name__})"
+        raise ConfigError(problem, hint="copy or export the weights again") from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from connector.encoders import folding, image_model, memory, timm_library
 from connector.encoders.timm import TimmEncoder
 from connector.errors import ConfigError
 from connector.interfaces import DeviceSpec, Head, identity
-from tests.encoders.parity import agreement, check_parity
+from tests.encoders.parity import COSINE_FP32, DIFFERENCE_FP32, agreement, check_parity
 from tests.encoders.test_timm import save
 from tests.pictures import picture
 
 PICTURES = [picture(60 + 20 * seed, 90, seed) for seed in range(3)]
 SMALL_SWIN = {"embed_dim": 24, "depths": (1, 1, 2, 1), "num_heads": (1, 2, 4, 8)}
+ROOT = Path(__file__).parent.parent.parent
 KINDS: dict[str, dict[str, Any]] = {
     "resnet10t": {},
     "convnext_atto": {},
@@ -258,3 +260,25 @@ def test_layers_are_asked_for_once(models: Callable[[str], Path], monkeypatch: p
     monkeypatch.setattr(timm_library, "layers", lambda *_, **__: pytest.fail("asked again"))
     assert TimmEncoder(folder).spec(Head(layer="blocks.1", pooling="max")).dim == 16
     assert TimmEncoder(folder).resolve(Head(layer="-1")).layer == "blocks.5"
+
+
+def test_real_weights(tmp_path: Path) -> None:
+    """EfficientNet-Lite0 as it was trained, in float32: the penultimate layer, the features and a layer in the middle."""
+    import torch
+
+    write: Any = runpy.run_path(str(ROOT / "docker" / "models" / "efficientnet_lite0.py"))["write"]
+    write(tmp_path / "tf_efficientnet_lite0")
+    encoder = TimmEncoder("./tf_efficientnet_lite0")
+    network, pictures = upstream(tmp_path / "tf_efficientnet_lite0")
+    with torch.inference_mode():
+        given = [network.forward_features(one) for one in pictures]
+        vectors = [network.forward_head(one, pre_logits=True)[0].numpy() for one in given]
+    inside = [one.mean(dim=(1, 2)).numpy() for one in maps(tmp_path / "tf_efficientnet_lite0", "blocks.4")]
+    means = [one[0].mean(dim=(1, 2)).numpy() for one in given]
+    heads = [encoder.resolve(one) for one in (Head(), Head(layer="features"), Head(layer="blocks.4"))]
+    items = [encoder.preparer("document")(one) for one in PICTURES]
+    with encoder.open(DeviceSpec(device="cpu", precision="fp32")) as model:
+        outputs = model.forward(items, heads)
+    for found, wanted in zip(outputs, (vectors, means, inside), strict=True):
+        cosine, difference = agreement(list(found), wanted)
+        assert (cosine >= COSINE_FP32, difference <= DIFFERENCE_FP32) == (True, True)

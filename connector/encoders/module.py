@@ -1,0 +1,162 @@
+"""Your own network: a factory that returns an `nn.Module`, its weights, and how its inputs are made.
+
+The factory's file and the weights are part of the identity by their hashes, so a changed network is seen. What only the network itself can
+tell, its layers and how long their vectors are, is asked once of a network without weights, and remembered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any, get_args
+
+from connector.encoders.asking import asked
+from connector.encoders.images import RULES
+from connector.encoders.own_inputs import OwnPreparer
+from connector.encoders.resizing import CROPS, INTERPOLATIONS, ImagePreparer, Preprocessing
+from connector.encoders.taps import Tap, Taps
+from connector.encoders.weights import check_loadable, content_hash, file_hash, own_weights
+from connector.errors import ConfigError, nearest
+from connector.interfaces import DeviceSpec, Head, Modality, Model, ModelIdentity, Prepared, Role, TextLimits, VectorSpec
+from connector.pictures import MAX_PIXELS
+from connector.usercode import source_of
+
+_FACTORY = "write module:package.file:factory, a function that returns a torch.nn.Module"
+_PREPARE = "write package.file:function, or the name of a function beside the factory"
+_GREY, _COLOUR = 1, 3
+
+
+class ModuleEncoder:
+    """Inputs to vectors, by a network of the user's.
+
+    Args:
+        model: `package.file:factory`: a function without arguments, or with those of `args`, that returns an `nn.Module`. It is found as
+            Python finds modules, and in the working directory.
+        weights: A safetensors file with the network's `state_dict()`, or a folder that holds one.
+        shape: Of one input: channels, height and width of pictures, or, with `prepare`, anything.
+        args: Arguments of the factory.
+        mean: Subtracted from each channel, whose values go from 0 to 1.
+        std: Divides each channel afterwards.
+        crop: `center` keeps a picture's ratio and cuts its longer side, `border` pads it, `squash` ignores the ratio.
+        interpolation: How pictures are resized.
+        prepare: In place of these: `package.file:function` (or its name, if it stands beside the factory), from one input to an array of
+            `shape`. Pictures come as upright RGB images of PIL, so a transform of torchvision does.
+        inputs: What it reads: `image`, or, with `prepare`, `text` or `audio`.
+        max_pixels: Larger pictures are rejected before anything of them is decoded.
+
+    Raises:
+        ConfigError: There is no such file or weights, or an option makes no sense.
+    """
+
+    text: TextLimits | None = None
+
+    def __init__(  # noqa: PLR0913 - each is a key that a field may have
+        self,
+        model: str,
+        weights: str,
+        shape: list[int],
+        *,
+        args: dict[str, Any] | None = None,
+        mean: list[float] | None = None,
+        std: list[float] | None = None,
+        crop: str = "center",
+        interpolation: str = "bilinear",
+        prepare: str | None = None,
+        inputs: Modality = "image",
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.inputs = frozenset({str(inputs)})
+        self._name, self._args, self._shape, self._max_pixels = model, args or {}, list(shape), max_pixels
+        self._source = file_hash(source_of(model, "model", _FACTORY))
+        self._file = own_weights(weights, model)
+        self._own = f"{model.partition(':')[0]}:{prepare}" if prepare and ":" not in prepare else prepare
+        self._how = None if self._own else self._pictures(mean, std, crop, interpolation)
+        if self._own and (mean or std):
+            raise ConfigError(f"model {model}: `prepare` does what `mean` and `std` do", hint="give one or the other")
+        self.model = ModelIdentity("module", model, "", content_hash(self._file), self._preprocessing())
+
+    def _pictures(self, mean: list[float] | None, std: list[float] | None, crop: str, interpolation: str) -> Preprocessing:
+        """How pictures are made ready without code of the user's."""
+        shape = self._shape
+        if self.inputs != {"image"}:
+            raise ConfigError(f"model {self._name} reads {min(self.inputs)}, and nothing says how it is prepared", hint=_PREPARE)
+        if len(shape) != 3 or shape[0] not in (_GREY, _COLOUR) or min(shape) < 1:  # noqa: PLR2004 - channels, height, width
+            problem = f"model {self._name}: shape is {shape}, wanted [1, height, width] for grey pictures or [3, height, width]"
+            raise ConfigError(problem, hint="correct `shape`, or set `prepare`")
+        for value, valid in ((crop, CROPS), (interpolation, INTERPOLATIONS)):
+            if value not in valid:
+                raise ConfigError(f"model {self._name}: unknown `{value}`", hint=nearest(value, valid))
+        numbers = [tuple(map(float, one)) if one else (default,) * shape[0] for one, default in ((mean, 0.0), (std, 1.0))]
+        if any(len(one) != shape[0] for one in numbers) or 0 in numbers[1]:
+            problem = f"model {self._name}: mean and std want {shape[0]} numbers each, one a channel, and a deviation is not 0"
+            raise ConfigError(problem, hint="correct `mean` and `std`")
+        return Preprocessing((shape[1], shape[2]), crop, 1.0, interpolation, mean=numbers[0], std=numbers[1])
+
+    def _preprocessing(self) -> dict[str, Any]:
+        how = self._how.identity() if self._how else self._prepared()
+        return {"source": self._source, "args": self._args, "shape": self._shape, **how}
+
+    def _prepared(self) -> dict[str, Any]:
+        """The user's own function by name and by the hash of its file."""
+        hashed = file_hash(source_of(str(self._own), f"model {self._name}: prepare", _PREPARE))
+        rules = {"rules": RULES} if self.inputs == {"image"} else {}
+        return {"prepare": f"{self._own}:{hashed}", "inputs": sorted(self.inputs), **rules}
+
+    def resolve(self, head: Head) -> Head:
+        """The head with the defaults filled in: the network's own output, unless a layer is named.
+
+        Raises:
+            ConfigError: There is no such layer, pooling, dimension or type.
+        """
+        return self._taps().resolve(head)
+
+    def spec(self, head: Head) -> VectorSpec:
+        """A dense vector as long as the layer's, or of `truncate_dim`; with pooling none, one a position.
+
+        Raises:
+            ConfigError: As `resolve`.
+        """
+        return self._taps().spec(head)
+
+    def _taps(self) -> Taps:
+        found = self._found()
+        layers = {name: Tap.from_json(tap) for name, tap in found["layers"].items()}
+        if not layers:
+            raise ConfigError(f"model {self._name} gives no tensor (inputs, ...)", hint="return one from `forward`")
+        refused = {name: f"is used {count} times in one pass: which is meant?" for name, count in found["repeated"].items()}
+        return Taps(self._name, layers, found["aliases"], refused)
+
+    def _found(self) -> dict[str, Any]:
+        """What the network tells of its layers; remembered by the hash of its source."""
+
+        def ask() -> Any:
+            from connector.encoders import module_library
+
+            return module_library.layers(self._name, self._args, self._shape)
+
+        found: dict[str, Any] = asked("torch", "layers", [self._name, self._source, self._args, self._shape], ask)
+        return found
+
+    def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - it reads one kind of input
+        """Prepares one input; both roles alike."""
+        if role not in get_args(Role):
+            raise ConfigError(f"unknown role `{role}`", hint=nearest(role, get_args(Role)))
+        if self._how:
+            return ImagePreparer(self._how, self._max_pixels)
+        return OwnPreparer(str(self._own), tuple(self._shape), self.inputs == {"image"}, self._max_pixels)
+
+    @contextlib.contextmanager
+    def open(self, device: DeviceSpec) -> Iterator[Model]:
+        """Imports torch and the user's module and loads the weights; leaving the context frees them.
+
+        Raises:
+            ConfigError: The device or precision is not there, or the weights are missing, pickled or not this network's.
+        """
+        check_loadable([self._file], self._name, pickle=device.allow_pickle_weights)
+        from connector.encoders.module_library import load
+
+        model = load(self._name, self._args, self._file, device, self._how, self._found())
+        try:
+            yield model
+        finally:
+            model.close()

@@ -1,0 +1,131 @@
+"""Image networks of `torchvision.models`: everything of them that needs torch is asked once and remembered.
+
+A vector is what the network hands to the layer that gives the classes, so ResNet50 gives 2,048 numbers and VGG16 4,096. A head may name
+any other node, as `torchvision.models.feature_extraction` names them (`layer3.5.add`; `layer3` stands for the last node in it).
+
+Weights are a safetensors file of the user's, or those of torchvision's own, which are pickled tensors (`.pth`) in torch's own cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+from connector.encoders.asking import asked
+from connector.encoders.resizing import ImagePreparer, Preprocessing
+from connector.encoders.taps import Tap, Taps
+from connector.encoders.torchvision_files import fetched, revision_of
+from connector.encoders.weights import check_loadable, content_hash, own_weights, shapes
+from connector.errors import ConfigError, nearest
+from connector.interfaces import DeviceSpec, Head, Model, ModelIdentity, Prepared, Role, TextLimits, VectorSpec
+from connector.pictures import MAX_PIXELS
+
+PENULTIMATE = "penultimate"
+
+
+class TorchvisionEncoder:
+    """Pictures to vectors, by a model of torchvision for pictures.
+
+    Args:
+        model: A name of `torchvision.models` (`resnet50`), with `@` and the name of weights where others than the best are wanted
+            (`resnet50@IMAGENET1K_V1`).
+        weights: A safetensors file with the `state_dict()` of this network, or a folder that holds one; preprocessing is still that of the
+            weights named in `model`. Default: torchvision's own weights.
+        max_pixels: Larger pictures are rejected before anything of them is decoded.
+
+    Raises:
+        ConfigError: There is no such model, or no such weights.
+    """
+
+    inputs = frozenset({"image"})
+    text: TextLimits | None = None
+
+    def __init__(self, model: str, weights: str | None = None, max_pixels: int = MAX_PIXELS) -> None:
+        self._name, _, wanted = model.partition("@")
+        self._about = about = _ask("about", self._name, wanted)
+        self._own = None if weights is None else own_weights(weights, self._name)
+        stated: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in about["preprocessing"].items()}
+        self._how = Preprocessing(**stated)
+        self._max_pixels = max_pixels
+        revision = "" if self._own else revision_of(about["weights"], about["url"])
+        found = content_hash(self._own) if self._own else ""
+        self.model = ModelIdentity("torchvision", self._name, revision, found, self._how.identity())
+
+    def _classes(self) -> int | None:
+        """How many classes the user's own weights tell apart; None: as many as torchvision's."""
+        if self._own is None or self._own.suffix != ".safetensors":
+            return None
+        head = shapes(self._own, self._name).get(f"{self._about['head']}.weight")
+        return head[0] if head else None
+
+    def resolve(self, head: Head) -> Head:
+        """The head with the model's defaults filled in.
+
+        Raises:
+            ConfigError: There is no such layer, pooling, dimension or type.
+        """
+        return self._taps()[0].resolve(head)
+
+    def spec(self, head: Head) -> VectorSpec:
+        """A dense vector, of the layer's width or of `truncate_dim`; with pooling none, one a position.
+
+        Raises:
+            ConfigError: As `resolve`.
+        """
+        return self._taps()[0].spec(head)
+
+    def _taps(self) -> tuple[Taps, str]:
+        """The layers, and the node behind the first of them."""
+        found = _ask("layers", self._name, self._about["weights"], self._classes(), list(self._how.size))
+        known = {name: Tap.from_json(tap) for name, tap in found["layers"].items()}
+        first = found["penultimate"]
+        layers = {PENULTIMATE: known.pop(first), **known}
+        inside = {".".join(name.split(".")[:depth]): name for name in known for depth in range(1, name.count(".") + 1)}
+        return Taps(self._name, layers, {**inside, first: PENULTIMATE}), first
+
+    def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - it reads nothing but pictures
+        """Decodes, resizes and crops one picture; both roles alike."""
+        if role not in get_args(Role):
+            raise ConfigError(f"unknown role `{role}`", hint=nearest(role, get_args(Role)))
+        return ImagePreparer(self._how, self._max_pixels)
+
+    def pull(self) -> None:
+        """Downloads torchvision's own weights, if they are used.
+
+        Raises:
+            ConfigError: They cannot be downloaded, or are not what torchvision says they are.
+        """
+        if self._own is None:
+            fetched(self._about["url"], self._name)
+
+    @contextlib.contextmanager
+    def open(self, device: DeviceSpec) -> Iterator[Model]:
+        """Imports torchvision and torch and loads the weights; leaving the context frees them.
+
+        Raises:
+            ConfigError: The device or precision is not there, or the weights are missing, pickled or not this model's.
+        """
+        file = self._own or Path(self._about["url"])
+        check_loadable([file], self._name, pickle=device.allow_pickle_weights)
+        file = self._own or fetched(self._about["url"], self._name)
+        from connector.encoders.torchvision_model import load
+
+        taps, first = self._taps()
+        model = load(self._name, self._about["weights"], self._classes(), file, device, self._how, taps.layers, first)
+        try:
+            yield model
+        finally:
+            model.close()
+
+
+def _ask(what: str, *about: Any) -> Any:
+    """One of torchvision's answers, by the name of the function that gives it."""
+
+    def ask() -> Any:
+        from connector.encoders import torchvision_library
+
+        return getattr(torchvision_library, what)(*about)
+
+    return asked("torchvision", what, about, ask)
