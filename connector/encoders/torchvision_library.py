@@ -38,12 +38,12 @@ def about(name: str, weights: str) -> dict[str, Any]:
     if name not in models.list_models(module=models):
         raise _unknown(name)
     every = models.get_model_weights(name)
-    if weights and weights not in every.__members__:
-        raise ConfigError(f"torchvision has no weights `{weights}` of {name}", hint=nearest(weights, every.__members__))
+    valid = [one.name for one in every if one.meta.get("categories")]  # those of one VGG16 leave its classifier untrained
+    if weights and weights not in valid:
+        raise ConfigError(f"torchvision has no weights `{weights}` of a whole {name}", hint=nearest(weights, valid))
     chosen = every[weights] if weights else every.DEFAULT
     how = chosen.transforms()
-    with torch.device("meta"):
-        traced = Traced(network(name, chosen.name))
+    traced = Traced(empty(name, chosen.name))
     preprocessing = {"size": how.crop_size * 2, "resize": how.resize_size[0], "interpolation": how.interpolation.value}
     preprocessing |= {"mean": list(how.mean), "std": list(how.std)}
     return {"weights": chosen.name, "url": chosen.url, "preprocessing": preprocessing, "head": traced.head}
@@ -60,23 +60,31 @@ def _unknown(name: str) -> ConfigError:
 
 def layers(name: str, weights: str, classes: int | None, size: list[int]) -> dict[str, Any]:
     """What each node gives for pictures of this size, as JSON values of `Tap`, and the one that the classifier reads."""
+    made = empty(name, weights, classes)
+    traced = Traced(made)
     with torch.device("meta"):
-        made = network(name, weights, classes)
-        traced = Traced(made)
         found = traced.taps((3, *size))
     tokens = getattr(made, "seq_length", None)  # of a ViT: a class token and one for each patch
     known = {node: Tap(tap.shape, 1, True) if tap.shape[:-1] == (tokens,) else tap for node, tap in found.items()}
     return {"layers": {node: tap.to_json() for node, tap in known.items()}, "penultimate": traced.penultimate}
 
 
-def network(name: str, weights: str, classes: int | None = None) -> Any:
-    """A network built as torchvision builds it for these weights, without loading any.
+def empty(name: str, weights: str, classes: int | None = None) -> Any:
+    """A network without numbers (on the meta device), built as torchvision builds it for these weights.
 
     Args:
         name: Of the model.
         weights: Of its weights.
         classes: How many it tells apart; default: as the weights do.
     """
+    try:
+        with torch.device("meta"):
+            return _network(name, weights, classes)
+    except NotImplementedError:  # RegNets work out their widths with tensors
+        return _network(name, weights, classes).to("meta")
+
+
+def _network(name: str, weights: str, classes: int | None) -> Any:
     meta = models.get_model_weights(name)[weights].meta
     args: dict[str, Any] = {"num_classes": classes or len(meta["categories"])}
     if name in _WITH_AUXILIARIES:
@@ -97,6 +105,4 @@ def loaded(name: str, weights: str, classes: int | None, file: Path) -> Any:
         tensors = {key: one for key, one in tensors.items() if not key.startswith(_ONLY_FOR_TRAINING)}
     if name.startswith("densenet"):
         tensors = {_OLD_DENSENET.sub(r"\1\2", key): one for key, one in tensors.items()}
-    with torch.device("meta"):  # nothing is made up at random only to be replaced
-        empty = network(name, weights, classes)
-    return fill(empty, tensors, file, name)
+    return fill(empty(name, weights, classes), tensors, file, name)
