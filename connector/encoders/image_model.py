@@ -39,8 +39,6 @@ def load(network: Network, weights: Path, name: str, spec: DeviceSpec, how: Prep
     Raises:
         ConfigError: The device or precision is not there, or the weights are broken or not this network's.
     """
-    from connector.encoders.timm_library import build  # here, so that other families' networks are run without timm
-
     device = resolve_device(spec.device)
     precision = resolve_precision(spec.precision, device)
     built = build(network.architecture, network.args, network.pretrained, weights, name)
