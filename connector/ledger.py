@@ -99,7 +99,7 @@ class Ledger(RejectTable):
             for part in window.parts:
                 if part.visit.writes:
                     db.execute(
-                        "INSERT INTO document VALUES (?, ?, 'writing', NULL, NULL, ?, 0, ?) ON CONFLICT (scope, key) DO UPDATE"
+                        "INSERT INTO document VALUES (?, ?, 'writing', NULL, NULL, ?, 0, ?, NULL) ON CONFLICT (scope, key) DO UPDATE"
                         " SET status = 'writing', max_rows = max(max_rows, excluded.max_rows)",
                         (self._scope, part.visit.key, self._fingerprint, part.visit.total),
                     )
@@ -153,12 +153,21 @@ class Ledger(RejectTable):
         elif not visit.repeated:
             self._mark(db, visit)
             if self._natural and visit.writes:
-                db.execute("DELETE FROM owned WHERE scope = ? AND document = ?", (self._scope, visit.key))
-                db.executemany("INSERT OR REPLACE INTO owned VALUES (?, ?, ?)", ((self._scope, pk, visit.key) for pk in visit.acknowledged))
+                self._own(db, visit)
         self.record_rejects(db, visit, run)
         if visit.document.position is not None:
             position = json.dumps(visit.document.position)
             db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", (self._scope, visit.partition, position))
+
+    def _own(self, db: sqlite3.Connection, visit: Visit) -> None:
+        """Gives the document the keys of its rows; one that another document had until now is a row less of that one."""
+        db.execute("DELETE FROM owned WHERE scope = ? AND document = ?", (self._scope, visit.key))
+        for some in _chunks(list(visit.acknowledged)):
+            sql = f"SELECT document, count(*) FROM owned WHERE scope = ? AND pk IN ({_marks(some)}) GROUP BY document"
+            for loser, lost in db.execute(sql, (self._scope, *some)).fetchall():
+                sql = "UPDATE document SET rows = max(0, rows - ?), digest = NULL WHERE scope = ? AND key = ?"
+                db.execute(sql, (lost, self._scope, loser))
+            db.executemany("INSERT OR REPLACE INTO owned VALUES (?, ?, ?)", ((self._scope, pk, visit.key) for pk in some))
 
     def _mark(self, db: sqlite3.Connection, visit: Visit) -> None:
         version = None if any(reject.retry for reject in visit.rejects) else visit.document.version
@@ -171,7 +180,7 @@ class Ledger(RejectTable):
             known = visit.known
             status = "writing" if known and known.status == "writing" else "rejected"
             db.execute(
-                "INSERT INTO document VALUES (?, ?, ?, ?, ?, ?, 0, 0) ON CONFLICT (scope, key) DO UPDATE SET"
+                "INSERT INTO document VALUES (?, ?, ?, ?, ?, ?, 0, 0, NULL) ON CONFLICT (scope, key) DO UPDATE SET"
                 " status = excluded.status, version = excluded.version, content = excluded.content, fingerprint = excluded.fingerprint",
                 (*where, status, version, visit.content, self._fingerprint),
             )
@@ -179,8 +188,8 @@ class Ledger(RejectTable):
             status = "empty" if not visit.total else "partial" if visit.rejects else "done"
             rows = len(visit.acknowledged)
             db.execute(
-                "INSERT OR REPLACE INTO document VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                (*where, status, version, visit.content, self._fingerprint, rows, visit.total),
+                "INSERT OR REPLACE INTO document VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*where, status, version, visit.content, self._fingerprint, rows, visit.total, visit.digest),
             )
 
     # SWEEP and recovery
@@ -225,7 +234,7 @@ class Ledger(RejectTable):
             for key, known, pks in entries:
                 number += 1
                 values = (known.status, known.version, known.content, known.fingerprint, known.rows, known.max_rows)
-                db.execute("INSERT INTO document VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (self._scope, key, *values))
+                db.execute("INSERT INTO document VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", (self._scope, key, *values))
                 db.executemany("INSERT OR REPLACE INTO owned VALUES (?, ?, ?)", ((self._scope, pk, key) for pk in pks))
         return number
 

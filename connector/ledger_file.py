@@ -20,30 +20,7 @@ from typing import Any, Self
 import filelock
 
 from connector.errors import ConfigError, Locked
-
-LEDGER_FORMAT = 1
-"""`user_version` of the file. Changing the tables needs a migration here."""
-
-SCHEMA = """
-CREATE TABLE scope (
-    id INTEGER PRIMARY KEY, namespace TEXT NOT NULL, uid TEXT NOT NULL, epoch INTEGER NOT NULL DEFAULT 0, source TEXT NOT NULL DEFAULT '',
-    UNIQUE (namespace, uid));
-CREATE TABLE fingerprint (hash TEXT PRIMARY KEY, parts TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE document (
-    scope INTEGER NOT NULL REFERENCES scope, key TEXT NOT NULL, status TEXT NOT NULL, version TEXT, content TEXT, fingerprint TEXT NOT NULL,
-    rows INTEGER NOT NULL, max_rows INTEGER NOT NULL, PRIMARY KEY (scope, key)) WITHOUT ROWID;
-CREATE TABLE owned (
-    scope INTEGER NOT NULL REFERENCES scope, pk NOT NULL, document TEXT NOT NULL, PRIMARY KEY (scope, pk)) WITHOUT ROWID;
-CREATE INDEX owned_document ON owned (scope, document);
-CREATE TABLE position (
-    scope INTEGER NOT NULL REFERENCES scope, partition TEXT NOT NULL, position TEXT NOT NULL, PRIMARY KEY (scope, partition)) WITHOUT ROWID;
-CREATE TABLE reject (
-    scope INTEGER NOT NULL REFERENCES scope, document TEXT NOT NULL, ordinal INTEGER NOT NULL, station TEXT NOT NULL, reason TEXT NOT NULL,
-    attempts INTEGER NOT NULL, run TEXT NOT NULL, PRIMARY KEY (scope, document, ordinal)) WITHOUT ROWID;
-CREATE TABLE run (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, scope INTEGER NOT NULL REFERENCES scope, started REAL NOT NULL, finished REAL,
-    pid INTEGER NOT NULL, host TEXT NOT NULL, exit_code INTEGER, report TEXT);
-"""
+from connector.ledger_tables import LEDGER_FORMAT, migrate, user_version
 
 HOST = 3
 """Which word of a holder's line names its host."""
@@ -168,17 +145,21 @@ def _open(path: Path) -> sqlite3.Connection:
 
 def _memory() -> sqlite3.Connection:
     db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-    db.executescript(SCHEMA)
+    migrate(db)
     return db
 
 
 def _look(path: Path) -> sqlite3.Connection:
-    """Opens the file without changing it. Without a write-ahead log beside it nobody writes, and SQLite need not make its helper files."""
+    """Opens the file without changing it; one of an older format is copied into memory and brought up to date there.
+
+    Without a write-ahead log beside it nobody writes, and SQLite need not make its helper files.
+    """
     quiet = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
     uri = f"{path.absolute().as_uri()}?mode=ro{quiet}"
     db = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
     try:
-        _version(db, path)
+        if _version(db, path) < LEDGER_FORMAT:
+            db = _migrated_copy(db)
     except sqlite3.DatabaseError as error:
         db.close()
         raise ConfigError(f"{path}: the ledger cannot be read: {error}", hint="run the job, which rebuilds a damaged ledger") from error
@@ -188,15 +169,23 @@ def _look(path: Path) -> sqlite3.Connection:
     return db
 
 
+def _migrated_copy(db: sqlite3.Connection) -> sqlite3.Connection:
+    copy = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    with contextlib.closing(db):
+        db.backup(copy)
+    migrate(copy)
+    return copy
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=10, isolation_level=None, check_same_thread=False)
     try:
-        version = _version(db, path)
+        if _version(db, path) == 0:
+            path.chmod(0o600)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
-        if version == 0:
-            path.chmod(0o600)
-            db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {LEDGER_FORMAT}; COMMIT;")
+        if 0 < (before := migrate(db)) < LEDGER_FORMAT:
+            log.info("%s: ledger brought from format %d to %d", path, before, LEDGER_FORMAT)
     except BaseException:
         db.close()
         raise
@@ -204,7 +193,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _version(db: sqlite3.Connection, path: Path) -> int:
-    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    version = user_version(db)
     if version > LEDGER_FORMAT:
         raise ConfigError(
             f"{path}: written by a newer connector (format {version}, this one knows {LEDGER_FORMAT})", hint="upgrade connector"

@@ -159,6 +159,7 @@ class Visit:
         rejects: What was not written of it.
         outcome: Set when known; None while its rows are on their way.
         acknowledged: Keys written in this run, filled by WRITE.
+        digest: Of the rows that were written (`stored.added`); None: not known.
     """
 
     document: Document
@@ -172,6 +173,7 @@ class Visit:
     rejects: list[Reject] = field(default_factory=list)
     outcome: Outcome | None = None
     acknowledged: set[Key] = field(default_factory=set)
+    digest: int | None = None
 
     @property
     def key(self) -> str:

@@ -10,7 +10,7 @@ import pytest
 
 from connector.errors import ConfigError, Locked
 from connector.ledger import Ledger
-from connector.ledger_file import LEDGER_FORMAT
+from connector.ledger_tables import LEDGER_FORMAT
 from connector.record import Document, Known, Part, Payload, Visit, Window
 
 GOLDEN = Path(__file__).parent / "golden" / "ledger.json"

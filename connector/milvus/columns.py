@@ -18,6 +18,7 @@ from connector.errors import BadRows, SchemaError
 from connector.milvus.describe import VECTOR_TYPES, stored_default
 from connector.record import Row
 from connector.schema.spec import CollectionSpec, FieldSpec, VectorFieldSpec
+from connector.stored import stored
 
 Vectors = Mapping[str, "npt.NDArray[Any] | Sequence[Mapping[int, float]]"]
 """By field: an (n, dim) array, or n maps of index to weight."""
@@ -39,7 +40,6 @@ _SLOTS = {
 _NOWHERE: Absent = {}
 _EXACT = {"int8": np.dtype("i1"), "binary": np.dtype("u1")}
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_STORED: dict[str, Any] = {"float32": "<f4", "float16": "<f2", "int8": "i1", "binary": "u1"}
 
 
 def upsert_request(collection: str, spec: CollectionSpec, rows: Sequence[Row], vectors: Vectors, absent: Absent = _NOWHERE) -> Any:
@@ -94,11 +94,6 @@ def check_vectors(spec: CollectionSpec, vectors: Vectors, rows: int, absent: Abs
         without = absent.get(field.name, ())
         bad |= {index: f"field `{field.name}`: {reason}" for index, reason in _unfit(field, values) if index not in without}
     return bad
-
-
-def stored(field: VectorFieldSpec, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Dense vectors in the type that Milvus stores; bfloat16 as 16-bit patterns."""
-    return _bfloat16(values) if field.dtype == "bfloat16" else np.ascontiguousarray(values, dtype=_STORED[field.dtype])
 
 
 def take(vectors: Vectors, indices: list[int]) -> Vectors:
@@ -185,14 +180,6 @@ def _dynamic(data: Any, declared: set[str], rows: Sequence[Row]) -> None:
 
 def _json(value: Any) -> bytes:
     return _ENCODER.encode(value).encode()
-
-
-def _bfloat16(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Float32 rounded to the nearest bfloat16 (ties to even), as 16-bit patterns; 16-bit patterns stay as they are."""
-    if values.dtype == np.uint16:
-        return np.ascontiguousarray(values)
-    bits = np.ascontiguousarray(values, dtype="<f4").view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
 
 
 def _varint(number: int) -> bytes:
