@@ -17,6 +17,7 @@ from connector.building import Front, Parts, stations_of
 from connector.encoding import Encoding
 from connector.errors import PlanNeeded, TooManyRejects
 from connector.faults import hit
+from connector.grounds import ground_of
 from connector.job import Job
 from connector.ledger import Ledger
 from connector.milvus import features
@@ -27,12 +28,14 @@ from connector.milvus.sink import MilvusSink
 from connector.pipeline import run
 from connector.plan import Action, Generation, diff, steps, target
 from connector.probing import Goldens
+from connector.readback import read_back
 from connector.recovery import recover
 from connector.report import RunReport, Stopwatch
 from connector.stations import Monitor, Options, Stations
 from connector.stopping import Stop
 from connector.vectorcache import VectorCache
 from connector.verdict import verdict
+from connector.witness import Witness
 
 
 def plan(job: Job) -> tuple[Action, ...]:
@@ -136,11 +139,12 @@ def _run(front: Front, back: Back, options: Options, monitor: Monitor, begun: fl
     sink = MilvusSink(back.connection, back.generation.name, spec)
     _enter(front, back, sink, report.run_id)
     ledger.requeue(options.only or ())
+    witness = Witness(sink, spec, report.run_id)
     stop, watch = monitor.stop.event, monitor.watch
     goldens = _goldens(back)
     encode = partial(Encoding, front.parts.bindings, job.encode, ready=spec.ready, workers=job.workers, goldens=goldens)
     with VectorCache(job.cache_path, job.vector_cache) as cache, encode(stop=stop, stopwatch=watch, cache=cache) as encoding:
-        stations = stations_of(front, encoding, sink, ledger)
+        stations = stations_of(front, encoding, witness, ledger)
         started = time.perf_counter() - begun
         try:
             run(stations, options, replace(monitor, on_window=lambda known: _committed(cache, monitor, known)))
@@ -150,6 +154,8 @@ def _run(front: Front, back: Back, options: Options, monitor: Monitor, begun: fl
             report.notes += goldens.notes
             report.notes += [f"vectors are not kept for another time: {cache.problem}"] if cache.problem else []
             report.startup_s = round(started + encoding.counters.startup_s, 3)
+    with watch.time("verify"):
+        report.verified = read_back(ground_of(back.connection, back.generation.name, spec, ledger, job.scope), witness)
     _settle(back, stations, options, report)
     if job.milvus.wait_for_index:
         report.index = wait_for_indexes(back.connection, back.generation.name)
@@ -186,9 +192,11 @@ def _settle(back: Back, stations: Stations, options: Options, report: RunReport)
 
 
 def _judge(job: Job, report: RunReport) -> None:
-    """Sets exit code 3 when there are more rejects than the job tolerates, or a gap."""
+    """Sets exit code 3 when the collection is not what was written, when there are more rejects than the job tolerates, or a gap."""
     rejected, allowed = report.counts.rejected, job.rejects.allowed(report.counts.listed)
-    if rejected > allowed:
+    if report.verified and not report.verified.good:
+        report.message = "the collection does not hold what was written; run again to write what differs, then connector verify"
+    elif rejected > allowed:
         report.message = (
             f"{rejected} of {report.counts.listed} documents were rejected, {job.rejects.fail_over} are tolerated (rejects.fail_over)"
         )

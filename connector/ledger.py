@@ -13,11 +13,13 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
+from connector.ledger_forgotten import ForgottenTable
 from connector.ledger_rejects import RejectTable
+from connector.ledger_review import ReviewTable
 from connector.record import Key, Known, Part, Position, Visit, Window, generated_key
 
 
-class Ledger(RejectTable):
+class Ledger(RejectTable, ForgottenTable, ReviewTable):
     """The documents of one scope; `enter` says which."""
 
     # What a run is about
@@ -31,10 +33,11 @@ class Ledger(RejectTable):
         self._namespace, self._fingerprint, self._natural = namespace, fingerprint, natural
         self._begin_listing()
 
-    def look(self, namespace: str, uid: str) -> None:
-        """Selects whose documents the other methods speak of, and starts a listing, without noting anything in the file."""
+    def look(self, namespace: str, uid: str, *, natural: bool = False) -> None:
+        """As `enter`, without noting anything in the file."""
         found = self._rows("SELECT id FROM scope WHERE namespace = ? AND uid = ?", namespace, uid)
         self._scope = int(found[0][0]) if found else 0
+        self._namespace, self._natural = namespace, natural
         self._begin_listing()
 
     def _begin_listing(self) -> None:

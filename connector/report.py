@@ -47,6 +47,35 @@ class RowCounts(BaseModel):
     rejected: int = 0
 
 
+class Verified(BaseModel):
+    """What reading back at the end of a run came to.
+
+    Attributes:
+        rows: Of finished documents in the job's namespace, counted with Strong consistency.
+        written: How many the ledger says there are.
+        sampled: Rows of this run that were read back and compared bit for bit.
+        differing: Documents that are not as they were written; they are re-queued.
+        shown: The first of them.
+    """
+
+    rows: int
+    written: int
+    sampled: int
+    differing: int = 0
+    shown: list[str] = Field(default_factory=list)
+
+    @property
+    def good(self) -> bool:
+        """Whether everything is there as it was written."""
+        return self.rows == self.written and not self.differing
+
+    def __str__(self) -> str:
+        if self.good:
+            return f"verified: {self.rows:,} rows counted as written, {self.sampled:,} read back equal"
+        counted = f"{self.rows:,} rows counted, {self.written:,} were written; {self.differing:,} documents differ"
+        return "\n".join([f"NOT verified: {counted}", *(f"differs: {one}" for one in self.shown)])
+
+
 class RunReport(BaseModel):
     """What a run came to; the document that `--json` prints.
 
@@ -67,6 +96,7 @@ class RunReport(BaseModel):
         rejects: The first rejects of this run, at most 20.
         seconds: Wall time, start-up included.
         startup_s: Of which: imports, connecting and loading models.
+        verified: What reading back came to; None if the run did not get there.
         index: With `wait_for_index`, by field: "rows indexed/rows that are to be".
         verdict: How near the encoder came to its own speed, and what held it back; "" if there is nothing to tell.
         stations: Seconds of work by station; stations overlap, so they may add up to more than `seconds`.
@@ -88,6 +118,7 @@ class RunReport(BaseModel):
     rejects: list[str] = Field(default_factory=list)
     seconds: float = 0.0
     startup_s: float = 0.0
+    verified: Verified | None = None
     index: dict[str, str] = Field(default_factory=dict)
     verdict: str = ""
     stations: dict[str, float] = Field(default_factory=dict)
@@ -130,6 +161,7 @@ class RunReport(BaseModel):
         lines = [documents, f"{work}; {stations}" if stations else work]
         lines += [self.verdict] if self.verdict else []
         lines += [f"indexed: {', '.join(f'{name} {done}' for name, done in self.index.items())}"] if self.index else []
+        lines += [str(self.verified)] if self.verified else []
         lines += [f"gap: {gap}" for gap in self.gaps]
         lines += [f"note: {note}" for note in self.notes]
         lines += [f"rejected: {reject}" for reject in self.rejects]

@@ -101,7 +101,7 @@ def _float32(value: float) -> float:
 
 def _packed(field: VectorFieldSpec, values: Any) -> Callable[[int], bytes | memoryview]:
     """A function from the index of a row to the bytes of its vector."""
-    if field.dim is None or values[0] is None:
+    if field.dim is None or (isinstance(values, list) and values[0] is None):
         return lambda index: b"" if values[index] is None else _sparse(values[index])
     array = stored(field, np.asarray(values))
     return lambda index: array[index].data

@@ -13,7 +13,8 @@ import connector
 ROOT = Path(connector.__file__).parent
 PLUGINS = ("sources", "parsers", "splitters", "encoders", "milvus", "testing")
 COMPOSERS = {
-    f"connector.{name}" for name in ("assembly", "building", "checking", "cli", "comparing", "job_schema", "keeping", "sdk", "searching")
+    f"connector.{name}"
+    for name in ("assembly", "building", "checking", "cli", "comparing", "grounds", "job_schema", "keeping", "sdk", "searching")
 }
 """The top of the graph: these may know plugins by name. Everything else meets them through entry points."""
 ONLY_IN = {

@@ -15,8 +15,8 @@ import numpy as np
 
 from connector.errors import NotLoaded, Transient
 from connector.milvus.client import Connection
-from connector.milvus.literals import equals
-from connector.record import Row
+from connector.milvus.literals import equals, in_filter
+from connector.record import Key, Row
 from connector.retry import RetryPolicy, retry
 from connector.schema.spec import LINEAGE, CollectionSpec, VectorFieldSpec
 
@@ -74,6 +74,10 @@ class Reader:
         condition = "" if namespace is None else _within(namespace)
         asked = self._asking(condition, ("count(*)",))
         return int(self.loaded("count", self.connection.client.query, **asked, consistency_level="Strong")[0]["count(*)"])
+
+    def tally(self, field: str, keys: Sequence[Key]) -> int:
+        """How many rows have one of these values in a field, strongly consistent: more than keys if a key is there twice."""
+        return int(self.query(in_filter(field, keys), ("count(*)",))[0]["count(*)"])
 
     def loaded(self, what: str, function: Callable[..., T], *args: Any, **options: Any) -> T:
         """Calls a read; a released collection is loaded, and one that is still loading (a server that restarted) is waited for."""

@@ -1,0 +1,186 @@
+"""Compares the ledger with the collection, document by document, by the lineage that every row carries; re-queues what differs if asked to.
+
+Nothing is encoded and no vector is read: who has rows, how many, under which keys, and from which version of the document is told by
+primary key and lineage alone. `compare_rows` then looks at the rows themselves, by the digests of what was written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from connector.findings import Difference, Findings, Ground
+from connector.record import Key, Known, generated_key
+from connector.stored import RowDigest, added
+
+if TYPE_CHECKING:
+    from connector.ledger_review import Entry
+
+CHUNK = 1_000
+"""Keys of one request."""
+
+_LINEAGE = re.compile(r"[^.]+\.[^.]+\.[0-9]+")
+
+RESENT = ("missing", "stale", "doubled", "changed")
+"""Kinds of differences that are mended by making the document again."""
+
+
+def balance(ground: Ground) -> tuple[int, int]:
+    """(rows of finished documents in the collection, strongly consistent; rows that the ledger says were written of them)."""
+    ledger, sink = ground.ledger, ground.sink
+    unfinished = [key for document, max_rows in ledger.unfinished() for key in ledger.keys_of(document, max_rows)]
+    return sink.count(ground.namespace) - (len(sink.read(unfinished, [])) if unfinished else 0), ledger.counts()[1]
+
+
+def reconcile(ground: Ground, *, repair: bool = False, changed: Mapping[str, str] | None = None) -> Findings:
+    """Compares every document with its rows.
+
+    Args:
+        ground: What is compared.
+        repair: Re-queue what the next run has to make again, delete rows that belong to nothing, and take over documents that only
+            the collection knows.
+        changed: Documents of which a row was read that is not what was written, and what is wrong with it.
+    """
+    findings = Findings(_gather(ground))
+    forgotten = ground.ledger.forgotten()
+    doubled = set(_doubled(ground, findings.scanned))
+    for entry in ground.ledger.entries():
+        found = list(_differences(ground, entry, forgotten, doubled))
+        if changed and entry.key in changed and not found:
+            found = [Difference(entry.key, "changed", changed[entry.key])]
+        if found:
+            findings.note(found)
+        if found and repair:
+            mend(ground, findings, found, entry)
+    return findings
+
+
+def mend(ground: Ground, findings: Findings, differences: Sequence[Difference], entry: Entry) -> None:
+    """Deletes by primary key what belongs to nothing, and re-queues the document or takes it over."""
+    keys = [key for difference in differences for key in difference.keys]
+    findings.deleted += ground.sink.delete(keys) if keys else 0
+    kinds = {difference.kind for difference in differences}
+    if "unknown" in kinds:
+        key, known, pks = adopted(entry.key, entry.rows)
+        ground.ledger.adopt(key, known, pks if ground.natural else ())
+        findings.adopted += 1
+    elif kinds & set(RESENT):
+        ground.ledger.redo([(entry.key, max((_total(content) for _, content in entry.rows), default=0))])
+        findings.requeued += 1
+
+
+def rebuild(ground: Ground) -> int:
+    """Puts what the collection has in the place of all that the ledger knows; returns how many documents."""
+    _gather(ground)
+    entries = ((entry.key, [row for row in entry.rows if _LINEAGE.fullmatch(row[1])]) for entry in ground.ledger.entries())
+    return ground.ledger.replace(adopted(key, rows) for key, rows in entries if rows)
+
+
+def adopted(document: str, rows: Sequence[tuple[Key, str]]) -> tuple[str, Known, list[Key]]:
+    """What the ledger would know of a document whose rows these are: (its key, entry, primary keys). Not whole: `writing`."""
+    pks, contents = zip(*rows, strict=True)
+    content, mark, _ = contents[0].split(".")
+    whole = len(set(contents)) == 1 and _total(contents[0]) == len(pks)
+    total = max(map(_total, contents))
+    return document, Known("done" if whole else "writing", None, content, mark, len(pks), total), list(pks)
+
+
+def compare_rows(
+    ground: Ground, digest: RowDigest, documents: Iterable[str], most: int | None = None
+) -> Iterator[tuple[Entry, bool | None]]:
+    """Reads the rows of documents back, vectors included, and says of each whether they are what was written; None: not known.
+
+    Args:
+        ground: What is compared; `reconcile` has gathered its rows.
+        digest: Of that collection.
+        documents: Keys.
+        most: Rows after which to stop.
+    """
+    read = 0
+    for entry in ground.ledger.picked(documents):
+        if entry.digest is None:
+            yield entry, None
+            continue
+        if most is not None and read >= most:
+            return
+        digests: list[int] = []
+        for keys in chunks([pk for pk, _ in entry.rows]):
+            digests += (digest.of_row(row) for row in ground.sink.read(keys, digest.fields).values())
+        read += len(digests)
+        yield entry, added(digests) == entry.digest
+
+
+def _gather(ground: Ground) -> int:
+    scan = ground.sink.scan(ground.namespace, [ground.primary, "connector_key", "connector_content"])
+    return ground.ledger.gather((row["connector_key"], row[ground.primary], row["connector_content"]) for row in scan)
+
+
+def chunks(keys: Sequence[Key], size: int = CHUNK) -> Iterator[Sequence[Key]]:
+    """The keys in requests of a fit size."""
+    return (keys[start : start + size] for start in range(0, len(keys), size))
+
+
+def _differences(ground: Ground, entry: Entry, forgotten: set[str], doubled: set[Key]) -> Iterator[Difference]:
+    if foreign := tuple(pk for pk, content in entry.rows if not _LINEAGE.fullmatch(content)):
+        yield Difference(entry.key, "foreign", f"{len(foreign)} rows in this namespace that no run wrote", foreign)
+        entry.rows = [(pk, content) for pk, content in entry.rows if pk not in foreign]
+    times = Counter(pk for pk, _ in entry.rows)
+    pks = set(times)
+    if entry.key in forgotten and pks:
+        yield Difference(entry.key, "forgotten", f"{len(pks)} rows of a forgotten document", tuple(pks))
+        return
+    known = entry.known
+    if known is None:
+        if not pks:
+            return
+        yield Difference(entry.key, "unknown", f"{len(pks)} rows of a document that the ledger does not know")
+        return
+    if known.status == "writing":
+        yield Difference(entry.key, "unfinished", "a run was interrupted while it was written; the next run makes it again")
+        return
+    own = entry.owned if ground.natural else {generated_key(ground.namespace, entry.key, ordinal) for ordinal in range(known.max_rows)}
+    if strays := pks - own:
+        yield Difference(entry.key, "stray", f"{len(strays)} rows that it should not have", tuple(strays))
+    if len(pks & own) != known.rows:
+        yield Difference(entry.key, "missing", f"{len(pks & own)} rows, but {known.rows} were written")
+    if stale := _stale(known, [content for pk, content in entry.rows if pk in own]):
+        yield Difference(entry.key, "stale", f"{stale} rows of another version than the last that was written")
+    if twice := (pks & doubled) | {pk for pk in pks if times[pk] > 1}:
+        yield Difference(entry.key, "doubled", f"{len(twice)} primary keys that more than one row has")
+
+
+def _stale(known: Known, contents: list[str]) -> int:
+    """How many rows are of another version. What a rejected document has is of its last good version, which the ledger does not know."""
+    if known.status in {"done", "partial"} and known.content is not None:
+        return sum(content != f"{known.content}.{known.fingerprint}.{known.max_rows}" for content in contents)
+    return len(contents) - max(Counter(contents).values(), default=0)
+
+
+def _total(content: str) -> int:
+    return int(content.rpartition(".")[2])
+
+
+def _doubled(ground: Ground, scanned: int) -> Iterator[Key]:
+    """Keys that more rows than one have. A scan shows each key once, so they are looked for only if the count says that there are some."""
+    if ground.tally is None or ground.sink.count(ground.namespace) <= scanned:
+        return
+    batch: list[Key] = []
+    for entry in ground.ledger.entries():
+        batch += (pk for pk, _ in entry.rows)
+        if len(batch) >= CHUNK:
+            yield from _narrowed(ground.tally, batch)
+            batch = []
+    yield from _narrowed(ground.tally, batch)
+
+
+def _narrowed(tally: Callable[[Sequence[Key]], int], keys: Sequence[Key]) -> Iterator[Key]:
+    if not keys or tally(keys) <= len(keys):
+        return
+    if len(keys) == 1:
+        yield keys[0]
+        return
+    middle = len(keys) // 2
+    yield from _narrowed(tally, keys[:middle])
+    yield from _narrowed(tally, keys[middle:])
