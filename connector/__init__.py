@@ -19,10 +19,25 @@ if TYPE_CHECKING:
     from connector.milvus.search import Hit
     from connector.queries import Audio, Image, Key
     from connector.report import RunReport
-    from connector.sdk import encoder, rejects, run, search, source
+    from connector.sdk import encoder, rejects, run, search, source, verify
     from connector.stations import Options
 
-__all__ = ["Audio", "ConnectorError", "Hit", "Image", "Job", "Key", "Options", "RunReport", "encoder", "rejects", "run", "search", "source"]
+__all__ = [
+    "Audio",
+    "ConnectorError",
+    "Hit",
+    "Image",
+    "Job",
+    "Key",
+    "Options",
+    "RunReport",
+    "encoder",
+    "rejects",
+    "run",
+    "search",
+    "source",
+    "verify",
+]
 
 _HOME = {
     "Audio": "queries",
@@ -38,6 +53,7 @@ _HOME = {
     "run": "sdk",
     "search": "sdk",
     "source": "sdk",
+    "verify": "sdk",
 }
 
 

@@ -44,9 +44,9 @@ class Difference:
 
     Attributes:
         document: Its key.
-        kind: missing (rows are not there), stale (of another version), doubled (a key twice), changed (not as written), stray (rows it should
-            not have), foreign (rows in our namespace that none of our runs wrote), unknown (rows of a document that the ledger does not
-            know), forgotten (rows of one that must not be there), or unfinished (a run was interrupted while it was written).
+        kind: missing (rows are not there), stale (of another version), doubled (a key twice), changed (not as written), stray (rows it
+            should not have), foreign (rows in our namespace that none of our runs wrote), unknown (rows of a document that the ledger does
+            not know), forgotten (rows of one that must not be there), or unfinished (a run was interrupted while it was written).
         detail: In words.
         keys: Rows to delete.
     """

@@ -43,7 +43,7 @@ class ReviewTable(LedgerFile):
     """Adds the review to the ledger's file."""
 
     def gather(self, rows: Iterable[tuple[str, Key, str]]) -> int:
-        """Takes what the collection has, as (document, primary key, lineage), in the place of what was gathered before; returns how many."""
+        """Takes what the collection has, as (document, primary key, lineage), in the place of an earlier one; returns how many."""
         total = 0
         with self._mutex:
             self._db.execute("DROP TABLE IF EXISTS temp.found")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from connector.reconcile import balance, reconcile
+from connector.reconcile import balance, gather, reconcile
 from connector.report import Verified
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def read_back(ground: Ground, witness: Witness) -> Verified:
     changed = witness.differing()
     verified = Verified(rows=there, written=written, sampled=witness.sampled)
     if there != written or changed:
-        findings = reconcile(ground, repair=True, changed=changed)
+        findings = reconcile(ground, gather(ground), repair=True, changed=changed)
         ground.ledger.rewind()
         verified.differing = findings.documents
         verified.shown = [f"{one.document}: {one.kind}: {one.detail}" for one in findings.shown]

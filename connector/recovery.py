@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from connector.findings import Ground
-from connector.reconcile import balance, rebuild, reconcile
+from connector.reconcile import balance, gather, rebuild, reconcile
 
 if TYPE_CHECKING:
     from connector.interfaces import Sink
@@ -44,7 +44,7 @@ def recover(ledger: Ledger, sink: Sink, namespace: str, *, primary: str, natural
         _erase_forgotten(ledger, sink)
     elif ledger.doubt:
         log.warning("comparing the ledger with the collection: %s", ledger.doubt)
-        findings = reconcile(ground, repair=True)
+        findings = reconcile(ground, gather(ground), repair=True)
         log.warning("%d documents differ; they are made again or taken over", findings.documents)
     if ledger.doubt:
         ledger.trust()

@@ -23,6 +23,7 @@ from connector.report import RunReport
 from connector.searching import search_job
 from connector.sources.rows import RowsSource
 from connector.stations import Options
+from connector.verifying import Verification, verify_job
 
 
 def run(
@@ -44,10 +45,8 @@ def run(
     Raises:
         ConnectorError: The run could not be brought to its end.
     """
-    if isinstance(data, Job):
-        return run_job(data, options)
-    if isinstance(data, str | Path):
-        return run_job(Job.from_yaml(data), options)
+    if isinstance(data, Job | str | Path):
+        return run_job(_loaded(data), options)
     return run_job(_job(into, milvus, {"source": _as_source(data, into, key), **settings}), options)
 
 
@@ -67,8 +66,23 @@ def rejects(job: Job | str | Path) -> list[dict[str, Any]]:
     Args:
         job: A `Job`, or the path of a job file.
     """
-    known = job if isinstance(job, Job) else Job.from_yaml(job)
+    known = _loaded(job)
     return stored_rejects(known.state_path, known.scope)
+
+
+def verify(job: Job | str | Path, *, full: bool = False, repair: bool = False, source: bool = False) -> Verification:
+    """Compares what the ledger says was written with the collection, and with `source` also with what the source lists.
+
+    Args:
+        job: A `Job`, or the path of a job file.
+        full: Read every row back, not only 256.
+        repair: Re-queue what differs; `run` mends it.
+        source: List the source too.
+
+    Returns:
+        The report; `exit_code` is 3 if anything differs.
+    """
+    return verify_job(_loaded(job), full=full, repair=repair, source=source)
 
 
 def encoder(reference: str, *, device: DeviceSpec | str = "auto", **options: Any) -> EncoderHandle:
@@ -92,6 +106,10 @@ def source(kind: str, **options: Any) -> Source:
     """A source by its registered name, for `run`: the same name and keys as in a job file."""
     made: Source = registry.create("sources", kind, options, where=f"source {kind}")
     return made
+
+
+def _loaded(job: Job | str | Path) -> Job:
+    return job if isinstance(job, Job) else Job.from_yaml(job)
 
 
 def _as_source(data: Any, into: Any, key: str | None) -> Source:

@@ -20,6 +20,9 @@ from connector.schema.spec import CollectionSpec, FieldSpec, VectorFieldSpec
 DIGEST_BITS = 63
 """SQLite's integers are signed."""
 
+READ_BYTES, MAX_ROWS = 8 << 20, 1_000
+"""Of one request that reads rows back."""
+
 _STORED: dict[str, Any] = {"float32": "<f4", "float16": "<f2", "int8": "i1", "binary": "u1"}
 _REWRITTEN = {"TIMESTAMPTZ", "GEOMETRY"}
 """Types that a server gives back in another spelling."""
@@ -41,11 +44,14 @@ class RowDigest:
 
     Attributes:
         fields: What has to be read back of a row.
+        rows_a_request: How many rows are read back at a time, so that they stay within about 8 MiB.
     """
 
     def __init__(self, spec: CollectionSpec) -> None:
         self._scalars = [(field.name, _plain(field), _default(field)) for field in spec.fields if field.type not in _REWRITTEN]
         self._vectors = spec.vectors
+        row_bytes = sum(field.row_bytes for field in spec.vectors) + sum(field.max_length or 64 for field in spec.fields)
+        self.rows_a_request = max(1, min(MAX_ROWS, READ_BYTES // row_bytes))
         self.fields = [*(name for name, _, _ in self._scalars), *(field.name for field in spec.vectors)]
 
     def of_rows(self, rows: Sequence[Mapping[str, Any]], vectors: Mapping[str, Any], indices: Sequence[int]) -> list[int]:

@@ -14,7 +14,19 @@ ROOT = Path(connector.__file__).parent
 PLUGINS = ("sources", "parsers", "splitters", "encoders", "milvus", "testing")
 COMPOSERS = {
     f"connector.{name}"
-    for name in ("assembly", "building", "checking", "cli", "comparing", "grounds", "job_schema", "keeping", "sdk", "searching")
+    for name in (
+        "assembly",
+        "building",
+        "checking",
+        "cli",
+        "comparing",
+        "grounds",
+        "job_schema",
+        "keeping",
+        "sdk",
+        "searching",
+        "verifying",
+    )
 }
 """The top of the graph: these may know plugins by name. Everything else meets them through entry points."""
 ONLY_IN = {

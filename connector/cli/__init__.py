@@ -5,6 +5,7 @@ means that `plan` has changes.
 
     jobs.py     plan, apply, run, search, status        looking.py  check, plugins
     rejects.py  rejects list, show, retry, export       setup.py    init, schema json, models pull
+    upkeep.py   verify
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from connector.cli import jobs, looking, rejects, setup
+from connector.cli import jobs, looking, rejects, setup, upkeep
 
 __all__ = ["app", "main"]
 
@@ -28,6 +29,8 @@ app = typer.Typer(
     help="Keeps Milvus vector collections in step with your data.",
 )
 for _command in (setup.init, looking.check, jobs.plan, jobs.apply, jobs.run, jobs.search, jobs.status, looking.plugins):
+    app.command()(_command)
+for _command in (upkeep.verify,):
     app.command()(_command)
 app.add_typer(rejects.app)
 app.add_typer(setup.schema)

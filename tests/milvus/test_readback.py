@@ -2,45 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pytest
 
 import connector
 from connector.job import Job
-from connector.loading import load_collection
 from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
 from connector.milvus.sink import MilvusSink
-from connector.record import Document, Key, Payload, Removed, Row, Window
-from connector.schema import Collection, Field, Vector, VectorField
-from connector.sources.rows import RowsSource
-from connector.testing.encoders import fake_vector
-
-
-class Shelf(Collection):
-    """Generated keys, words encoded."""
-
-    id: str = Field(primary_key=True, generated=True)
-    sku: str = Field(max_length=8)
-    title: str = Field(max_length=20)
-    vector: Vector = VectorField(dim=8, encoder="fake:fake", source="title")
-
-
-ROWS: list[dict[str, Any]] = [{"sku": f"s{number}", "title": f"thing {number}"} for number in range(40)]
+from connector.record import Document, Payload, Removed, Window
+from tests.milvus.shelf import GOOD, Shelf, Tamper, contents, drop, flip, open_shelf, retitle, shelf_job
 
 
 @pytest.fixture
 def job(settings: MilvusSettings) -> Job:
     """Forty rows."""
-    source = RowsSource(ROWS, key="sku")
-    return Job.check({"job": "shelf", "into": Shelf, "milvus": settings, "source": source, "sync": "mirror", "workers": 0}, "test")
-
-
-Tamper = Callable[[MilvusSink], None]
+    return shelf_job(settings)
 
 
 def tampering(monkeypatch: pytest.MonkeyPatch, tamper: Tamper) -> None:
@@ -54,50 +34,6 @@ def tampering(monkeypatch: pytest.MonkeyPatch, tamper: Tamper) -> None:
         return receipt
 
     monkeypatch.setattr(MilvusSink, "write", acknowledged)
-
-
-def row_of(sink: MilvusSink, sku: str) -> tuple[Key, Row]:
-    """One stored row, whole."""
-    fields = ["id", "sku", "title", "vector", "connector_namespace", "connector_key", "connector_content"]
-    [row] = [row for row in sink.scan(None, fields) if row["sku"] == sku]
-    return row["id"], row
-
-
-def rewrite(sink: MilvusSink, row: Row) -> None:
-    """Upserts a row as if somebody else had written it."""
-    vector = np.asarray(row.pop("vector"), dtype=np.float32)[None]
-    MilvusSink(sink._connection, sink.collection, sink.spec).write(Window([], [row], {"vector": vector}))
-
-
-def drop(sink: MilvusSink) -> None:
-    """A row is lost."""
-    sink.delete([row_of(sink, "s7")[0]])
-
-
-def flip(sink: MilvusSink) -> None:
-    """The last bit of one number of one vector flips."""
-    _, row = row_of(sink, "s7")
-    row["vector"] = np.array(row["vector"])
-    row["vector"][3] = np.nextafter(row["vector"][3], np.float32(9))
-    rewrite(sink, row)
-
-
-def retitle(sink: MilvusSink) -> None:
-    """A scalar of one row is another one."""
-    _, row = row_of(sink, "s7")
-    rewrite(sink, {**row, "title": "somebody else's"})
-
-
-def contents(settings: MilvusSettings) -> dict[str, tuple[str, bool]]:
-    """Sku to title, and whether the vector is that title's."""
-    with connect(settings) as connection:
-        sink = MilvusSink(connection, "shelf__g1", load_collection(Shelf))
-        rows = list(sink.scan(None, ["sku", "title", "vector"]))
-    assert len(rows) == len({row["sku"] for row in rows})
-    return {row["sku"]: (row["title"], np.array_equal(row["vector"], fake_vector(row["title"]))) for row in rows}
-
-
-GOOD = {row["sku"]: (row["title"], True) for row in ROWS}
 
 
 def test_a_good_run_says_what_it_counted(job: Job) -> None:
@@ -132,7 +68,7 @@ def test_rows_lost_between_two_runs_are_noticed_by_a_run_that_has_nothing_to_do(
     """Never "0 changed" over a collection that lost rows."""
     connector.run(job)
     with connect(settings) as connection:
-        drop(MilvusSink(connection, "shelf__g1", load_collection(Shelf)))
+        drop(open_shelf(connection))
     report = connector.run(job)
     assert (report.exit_code, report.counts.unchanged) == (3, 40)
     assert connector.run(job).encoded == 1
