@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from connector.milvus.search import Hit
     from connector.queries import Audio, Image, Key
     from connector.report import RunReport
-    from connector.sdk import encoder, rejects, run, search, source, verify
+    from connector.sdk import encoder, forget, purge, rejects, run, search, source, verify
     from connector.stations import Options
 
 __all__ = [
@@ -32,6 +32,8 @@ __all__ = [
     "Options",
     "RunReport",
     "encoder",
+    "forget",
+    "purge",
     "rejects",
     "run",
     "search",
@@ -49,6 +51,8 @@ _HOME = {
     "Options": "stations",
     "RunReport": "report",
     "encoder": "sdk",
+    "forget": "sdk",
+    "purge": "sdk",
     "rejects": "sdk",
     "run": "sdk",
     "search": "sdk",

@@ -92,13 +92,14 @@ def run_job(
     """
     begun = time.perf_counter()
     report = RunReport(run_id=f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.urandom(3).hex()}", job=job.job)
-    monitor = Monitor(report, stop=stop or Stop(), on_window=on_progress)
-    front = Front.of(Parts.of(job), options or Options(), monitor.watch)
+    options, monitor = options or Options(), Monitor(report, stop=stop or Stop(), on_window=on_progress)
+    monitor.stop.limit(options.time_limit)
+    front = Front.of(Parts.of(job), options, monitor.watch)
     with Ledger(job.state_path) as ledger, connect(job.milvus) as connection:
         generation = _generation(connection, front.parts)
         report.collection = generation.name
         try:
-            _run(front, Back(connection, generation, ledger), options or Options(), monitor, begun)
+            _run(front, Back(connection, generation, ledger), options, monitor, begun)
         except BaseException as error:
             report.exit_code, report.message = exit_code(error), getattr(error, "message", type(error).__name__)
             error.report = report  # type: ignore[attr-defined]  # for the command line's --json

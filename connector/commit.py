@@ -21,7 +21,8 @@ def commit(window: Window, stations: Stations, report: RunReport, watch: Stopwat
         keys = stations.conform(window)
     hit("window.conformed")
     with watch.time("ledger"):
-        taken = stations.ledger.begin(window, keys if stations.natural else None, take_over=stations.source.mode == "cursor")
+        cursor, append = stations.source.mode == "cursor", stations.sync == "append"
+        taken = stations.ledger.begin(window, keys if stations.natural else None, take_over=cursor, append=append)
     for index, owner in taken.items():
         window.bad[index] = ("claim", f"key {keys.pop(index)!r} belongs to the document `{owner}`")
     hit("ledger.begun")

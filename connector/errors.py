@@ -16,8 +16,9 @@ The type decides what happens, so nothing downstream reads messages::
     │   ├── RequestTooLarge                 the request, not its rows: halve it
     │   └── NotLoaded                       the collection is released: load it, then ask again
     ├── Transient                  exit 4   may pass when tried again: server down, busy, restarting
-    │   └── Throttled                       the server asked for a slower pace
-    ├── TooManyRejects             exit 3   rejects over the threshold, or a part of the source could not be listed
+    │   ├── Throttled                       the server asked for a slower pace
+    │   └── OutOfTime                       the run's time limit is over: run again to go on
+    ├── TooManyRejects             exit 3   rejects over the threshold, a part of the source could not be listed, or rows differ
     ├── Locked                     exit 5   another run holds the lock
     ├── Refused                    exit 6   a safety brake: nothing was changed
     ├── AuthError                  exit 7   credentials are wrong or lack a privilege
@@ -135,6 +136,10 @@ class Transient(ConnectorError):
 
 class Throttled(Transient):
     """The server limits the rate or denies writes for a while."""
+
+
+class OutOfTime(Transient):
+    """The run's own time limit is over; what was acknowledged is committed, the next run goes on from there."""
 
 
 class TooManyRejects(ConnectorError):

@@ -87,16 +87,17 @@ class Ledger(RejectTable, ForgottenTable, ReviewTable):
 
     # WRITE and COMMIT
 
-    def begin(self, window: Window, keys: dict[int, Key] | None, *, take_over: bool) -> dict[int, str]:
+    def begin(self, window: Window, keys: dict[int, Key] | None, *, take_over: bool, append: bool = False) -> dict[int, str]:
         """Records what this window is about to write, before anything is sent.
 
         Args:
             window: Conformed; documents that need no write are passed over.
             keys: Natural keys by row index; None when keys are generated.
             take_over: Whether a key may move to this window's document from one that was listed in this run (cursor sources).
+            append: Whether no key may move at all.
 
         Returns:
-            Rows whose key belongs to another document that was listed in this run: index to that document's key.
+            Rows whose key belongs to another document and may not move: index to that document's key.
         """
         with self._transaction() as db:
             for part in window.parts:
@@ -106,9 +107,9 @@ class Ledger(RejectTable, ForgottenTable, ReviewTable):
                         " SET status = 'writing', max_rows = max(max_rows, excluded.max_rows)",
                         (self._scope, part.visit.key, self._fingerprint, part.visit.total),
                     )
-            return self._claim(db, window, keys, take_over=take_over) if keys else {}
+            return self._claim(db, window, keys, take_over=take_over, append=append) if keys else {}
 
-    def _claim(self, db: sqlite3.Connection, window: Window, keys: dict[int, Key], *, take_over: bool) -> dict[int, str]:
+    def _claim(self, db: sqlite3.Connection, window: Window, keys: dict[int, Key], *, take_over: bool, append: bool) -> dict[int, str]:
         documents = {index: visit.key for index, visit, _ in window.whose() if index in keys}
         owners: dict[Key, str] = {}
         for some in _chunks(list(keys.values())):
@@ -122,7 +123,8 @@ class Ledger(RejectTable, ForgottenTable, ReviewTable):
             if owner == mine:
                 continue
             gives_up = owner in done_here and (owner, key) not in here
-            if not (take_over or gives_up) and db.execute("SELECT 1 FROM temp.seen WHERE key = ?", (owner,)).fetchone():
+            seen = append or (not take_over and db.execute("SELECT 1 FROM temp.seen WHERE key = ?", (owner,)).fetchone())
+            if seen and not gives_up:
                 conflicts[index] = owner
             elif not gives_up:
                 db.execute("UPDATE document SET status = 'writing' WHERE scope = ? AND key = ?", (self._scope, owner))

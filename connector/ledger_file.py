@@ -149,14 +149,16 @@ def _memory() -> sqlite3.Connection:
     return db
 
 
-def _look(path: Path) -> sqlite3.Connection:
-    """Opens the file without changing it; one of an older format is copied into memory and brought up to date there.
-
-    Without a write-ahead log beside it nobody writes, and SQLite need not make its helper files.
-    """
+def open_read_only(path: Path) -> sqlite3.Connection:
+    """Opens a file and makes none beside it: without a write-ahead log nobody writes, and SQLite need not make its helper files."""
     quiet = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
     uri = f"{path.absolute().as_uri()}?mode=ro{quiet}"
-    db = sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
+    return sqlite3.connect(uri, uri=True, timeout=10, isolation_level=None, check_same_thread=False)
+
+
+def _look(path: Path) -> sqlite3.Connection:
+    """Opens the file without changing it; one of an older format is copied into memory and brought up to date there."""
+    db = open_read_only(path)
     try:
         if _version(db, path) < LEDGER_FORMAT:
             db = _migrated_copy(db)

@@ -15,13 +15,14 @@ from connector.record import Document, Gap, Payload, Removed, Visit
 from connector.report import RunReport
 from connector.rows import MAX_DOCUMENT_KEY
 from connector.stations import Options, Stations
+from connector.stopping import Stop
 
 LOOKUP = 512
 """Documents per ledger look-up."""
 
 
-def listing(stations: Stations, options: Options, report: RunReport) -> Iterator[Visit]:
-    """LIST and SKIP by version: yields the documents that may have changed, counts the others."""
+def listing(stations: Stations, options: Options, report: RunReport, stop: Stop | None = None) -> Iterator[Visit]:
+    """LIST and SKIP by version: yields the documents that may have changed, counts the others; ends with an error when time is up."""
     skip = _skip_in_cursor if stations.source.mode == "cursor" else _skip_in_listing
     touched: set[str] = set()
     for some in _chunks(islice(_chosen(stations, options, report), options.limit), LOOKUP):
@@ -34,13 +35,19 @@ def listing(stations: Stations, options: Options, report: RunReport) -> Iterator
                 yield visit
             else:
                 report.count_unchanged(visit)
+        if stop is not None:
+            stop.check_time()
 
 
 def _chosen(stations: Stations, options: Options, report: RunReport) -> Iterator[Visit]:
-    """What the source lists, as far as this run is about it."""
+    """What the source lists, as far as this run is about it; a forgotten document is not."""
+    forgotten = stations.ledger.forgotten()
     for partition in stations.source.partitions():
-        for visit in _partition(stations, partition, report, again=options.only is not None):
+        for visit in _partition(stations, partition, report, options):
             if options.only is not None and visit.key not in options.only:
+                continue
+            if visit.key in forgotten:
+                report.forgotten += not visit.removed
                 continue
             if options.select is None or fnmatch.fnmatchcase(visit.key, options.select):
                 yield visit
@@ -60,7 +67,9 @@ def _skip_in_cursor(visit: Visit, _: set[str], touched: set[str], stations: Stat
 
     The ledger lags behind the listing, so a key that is under way in this run is never unchanged by what the ledger says (A, B, A).
     """
-    if visit.key in touched:
+    if visit.key in touched and stations.sync == "append":
+        visit.outcome = "unchanged"
+    elif visit.key in touched:
         visit.known = None
     elif _unchanged(visit, stations, options):
         visit.outcome = "unchanged"
@@ -86,18 +95,22 @@ def _chunks(items: Iterator[Visit], size: int) -> Iterator[list[Visit]]:
         yield some
 
 
-def _partition(stations: Stations, partition: str, report: RunReport, *, again: bool) -> Iterator[Visit]:
-    """What a partition lists; `again`: a cursor source from its start, its positions left where they are."""
+def _partition(stations: Stations, partition: str, report: RunReport, options: Options) -> Iterator[Visit]:
+    """What a partition lists; where keys are chosen, a cursor source's position stays: what is passed over is still due."""
+    again, chosen = options.only is not None, options.only is not None or options.select is not None
     after = stations.ledger.position(partition) if stations.source.mode == "cursor" and not again else None
     for item in stations.source.read(partition, after):
         hit("source.listed")
         if isinstance(item, Gap):
             report.gaps.append(f"{item.where}: {item.reason}")
         elif isinstance(item, Removed):
-            position = None if again else item.position
+            position = None if chosen else item.position
+            if stations.sync == "append":  # nothing is deleted; only the position goes on
+                yield Visit(Document(item.key, _nothing, position=position), partition, outcome="unchanged")
+                continue
             yield Visit(Document(item.key, _nothing, position=position), partition, removed=True, outcome="removed")
         else:
-            visit = Visit(replace(item, position=None) if again else item, partition)
+            visit = Visit(replace(item, position=None) if chosen else item, partition)
             report.unnamed += item.unnamed
             if problem := _bad_key(item.key):
                 visit.document = replace(item, key=repr(item.key)[:200])
@@ -127,4 +140,5 @@ def _unchanged(visit: Visit, stations: Stations, options: Options) -> bool:
     if options.full_refresh or options.only is not None:
         return False
     same = known.version is not None and known.version == visit.document.version and known.fingerprint == stations.conform.fingerprint
-    return same or stations.sync == "append"
+    written = known.status != "rejected" or known.rows > 0
+    return same or (stations.sync == "append" and written)

@@ -36,11 +36,12 @@ def run(stations: Stations, options: Options, monitor: Monitor) -> None:
 
     Raises:
         Interrupted: A signal came; what was acknowledged is committed.
+        OutOfTime: The time limit is over; what was acknowledged is committed.
         Transient: Milvus stayed away past the deadline; the ledger is consistent.
         Refused: The brake held the sweep; everything else is done.
     """
     report, watch = monitor.report, monitor.watch
-    listed = watch.each("list", listing(stations, options, report))
+    listed = watch.each("list", listing(stations, options, report, monitor.stop))
     visits = prefetch(listed, depth=2 * min(stations.workers, 1), chunk=LOOKUP)
     read = parallel_map(stations.read, visits, workers=stations.workers, ahead=AHEAD, chunk=CHUNK, size=_row_bytes, max_bytes=AHEAD_BYTES)
     encoded = prefetch(stations.encode(windows(read, stations.limits)), depth=min(stations.workers, 1))
@@ -50,6 +51,7 @@ def run(stations: Stations, options: Options, monitor: Monitor) -> None:
             with monitor.stop.shield():
                 commit(window, stations, report, watch)
             monitor.on_window(report)
+            monitor.stop.check_time()
     monitor.stop.check()  # stations that are asked to stop end quietly; what they did not list has not vanished
     if stations.sync == "mirror" and stations.source.mode == "listing" and not options.partial:
         with watch.time("sweep"):

@@ -65,11 +65,14 @@ def reconcile(ground: Ground, scanned: int, *, repair: bool = False, changed: Ma
 
 
 def mend(ground: Ground, findings: Findings, differences: Sequence[Difference], entry: Entry) -> None:
-    """Deletes by primary key what belongs to nothing, and re-queues the document or takes it over."""
+    """Deletes by primary key what belongs to nothing, and re-queues the document or takes it over.
+
+    A document whose rows are whole, but of another version than the ledger's, is taken over too: the next run compares it by content.
+    """
     keys = [key for difference in differences for key in difference.keys]
     findings.deleted += ground.sink.delete(keys) if keys else 0
     kinds = {difference.kind for difference in differences}
-    if "unknown" in kinds:
+    if "unknown" in kinds or (kinds == {"stale"} and _whole(ground, entry)):
         key, known, pks = adopted(entry.key, entry.rows)
         ground.ledger.adopt(key, known, pks if ground.natural else ())
         findings.adopted += 1
@@ -177,6 +180,9 @@ def _differences(ground: Ground, entry: Entry, forgotten: set[str], doubled: set
 
 def _wrong(ground: Ground, entry: Entry, known: Known, pks: set[Key], doubled: set[Key]) -> Iterator[Difference]:
     """What is wrong with the rows of a document that was written whole."""
+    if known.status != "rejected" and known.content and entry.rows and _lineage(known) not in _contents(entry) and _whole(ground, entry):
+        yield Difference(entry.key, "stale", f"its {len(pks)} rows are whole, but of another version than the last that was written")
+        return
     times = Counter(pk for pk, _ in entry.rows)
     own = entry.owned if ground.natural else {generated_key(ground.namespace, entry.key, ordinal) for ordinal in range(known.max_rows)}
     if strays := pks - own:
@@ -195,8 +201,24 @@ def _wrong(ground: Ground, entry: Entry, known: Known, pks: set[Key], doubled: s
 def _stale(known: Known, contents: list[str]) -> int:
     """How many rows are of another version. What a rejected document has is of its last good version, which the ledger does not know."""
     if known.status in {"done", "partial"} and known.content is not None:
-        return sum(content != f"{known.content}.{known.fingerprint}.{known.max_rows}" for content in contents)
+        return sum(content != _lineage(known) for content in contents)
     return len(contents) - max(Counter(contents).values(), default=0)
+
+
+def _lineage(known: Known) -> str:
+    return f"{known.content}.{known.fingerprint}.{known.max_rows}"
+
+
+def _contents(entry: Entry) -> set[str]:
+    return {content for _, content in entry.rows}
+
+
+def _whole(ground: Ground, entry: Entry) -> bool:
+    """Whether these rows are all rows of one version of the document, by their own lineage."""
+    if len(_contents(entry)) != 1 or _total(entry.rows[0][1]) != len(entry.rows):
+        return False
+    own = {generated_key(ground.namespace, entry.key, ordinal) for ordinal in range(len(entry.rows))}
+    return len({pk for pk, _ in entry.rows}) == len(entry.rows) if ground.natural else {pk for pk, _ in entry.rows} == own
 
 
 def _total(content: str) -> int:

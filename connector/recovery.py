@@ -40,15 +40,21 @@ def recover(ledger: Ledger, sink: Sink, namespace: str, *, primary: str, natural
     why = _reason(ground, epoch, clean=clean)
     if why is not None:
         log.warning("rebuilding the ledger from the collection: %s", why)
-        log.warning("the collection has rows of %d documents", rebuild(ground))
-        _erase_forgotten(ledger, sink)
+        log.warning("the collection has rows of %d documents", restore(ground))
     elif ledger.doubt:
         log.warning("comparing the ledger with the collection: %s", ledger.doubt)
         findings = reconcile(ground, gather(ground), repair=True)
         log.warning("%d documents differ; they are made again or taken over", findings.documents)
-    if ledger.doubt:
         ledger.trust()
     return why
+
+
+def restore(ground: Ground) -> int:
+    """Rebuilds the ledger, and deletes what came back of forgotten documents; returns how many documents the collection has."""
+    documents = rebuild(ground)
+    _erase_forgotten(ground.ledger, ground.sink)
+    ground.ledger.trust()
+    return documents
 
 
 def _reason(ground: Ground, epoch: int, *, clean: bool) -> str | None:

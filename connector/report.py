@@ -93,6 +93,7 @@ class RunReport(BaseModel):
         gaps: Parts of the source that could not be listed.
         notes: What else should be known of this run.
         unnamed: Documents whose own key could not be read.
+        forgotten: Documents that the source has and that were left out, since they are forgotten; they are not in `counts`.
         rejects: The first rejects of this run, at most 20.
         seconds: Wall time, start-up included.
         startup_s: Of which: imports, connecting and loading models.
@@ -115,6 +116,7 @@ class RunReport(BaseModel):
     gaps: list[str] = Field(default_factory=list)
     notes: list[str] = Field(default_factory=list)
     unnamed: int = 0
+    forgotten: int = 0
     rejects: list[str] = Field(default_factory=list)
     seconds: float = 0.0
     startup_s: float = 0.0
@@ -162,6 +164,7 @@ class RunReport(BaseModel):
         lines += [self.verdict] if self.verdict else []
         lines += [f"indexed: {', '.join(f'{name} {done}' for name, done in self.index.items())}"] if self.index else []
         lines += [str(self.verified)] if self.verified else []
+        lines += [f"forgotten: {self.forgotten:,} documents of the source were left out"] if self.forgotten else []
         lines += [f"gap: {gap}" for gap in self.gaps]
         lines += [f"note: {note}" for note in self.notes]
         lines += [f"rejected: {reject}" for reject in self.rejects]

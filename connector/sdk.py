@@ -9,10 +9,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from connector import registry
+from connector import forgetting, registry
 from connector.assembly import run_job
 from connector.encoding import EncoderHandle
 from connector.errors import ConfigError
+from connector.forgetting import Erasure
 from connector.interfaces import DeviceSpec, Head, Source
 from connector.job import Job
 from connector.ledger_rejects import stored_rejects
@@ -83,6 +84,25 @@ def verify(job: Job | str | Path, *, full: bool = False, repair: bool = False, s
         The report; `exit_code` is 3 if anything differs.
     """
     return verify_job(_loaded(job), full=full, repair=repair, source=source)
+
+
+def forget(job: Job | str | Path, key: str, *, allow_again: bool = False) -> Erasure | None:
+    """Deletes all rows of a document, proves it, and keeps the document from being ingested again.
+
+    Args:
+        job: A `Job`, or the path of a job file.
+        key: The document's.
+        allow_again: Only take the mark of an earlier call away; returns None.
+    """
+    if allow_again:
+        forgetting.allow_again(_loaded(job), key)
+        return None
+    return forgetting.forget(_loaded(job), key)
+
+
+def purge(job: Job | str | Path) -> Erasure:
+    """Deletes all rows of a retired job's namespace, no others, and its ledger entries."""
+    return forgetting.purge(_loaded(job))
 
 
 def encoder(reference: str, *, device: DeviceSpec | str = "auto", **options: Any) -> EncoderHandle:

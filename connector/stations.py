@@ -27,6 +27,7 @@ class Options:
         select: Only documents whose key matches this glob; never sweeps.
         full_refresh: Read and write every document whatever the ledger says.
         allow_mass_delete: Lift the brake on sweeping.
+        time_limit: Stop cleanly after so many seconds, at the end of a window; the next run goes on.
         only: Only the documents with these keys, made again whatever the ledger says; never sweeps.
     """
 
@@ -34,6 +35,7 @@ class Options:
     select: str | None = None
     full_refresh: bool = False
     allow_mass_delete: bool = False
+    time_limit: float | None = None
     only: frozenset[str] | None = None
 
     @property

@@ -1,7 +1,7 @@
 """Lets SIGINT and SIGTERM end a run at a safe place.
 
 The first signal raises `Interrupted` in the main thread, except while a window is being written and committed: then it waits until
-that is done, so that what Milvus acknowledged is also in the ledger. A second signal does not wait.
+that is done, so that what Milvus acknowledged is also in the ledger. A second signal does not wait. A time limit ends it there as well.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING
 
-from connector.errors import Interrupted
+from connector.errors import Interrupted, OutOfTime
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,6 +30,16 @@ class Stop:
         self.event = threading.Event()
         self._signal: int | None = None
         self._shielded = False
+        self._end: float | None = None
+
+    def limit(self, seconds: float | None) -> None:
+        """Lets `check_time` raise when so many seconds are over; None: never. Counted by a clock that nobody sets."""
+        self._end = None if seconds is None else time.monotonic() + seconds
+
+    def check_time(self) -> None:
+        """Raises OutOfTime if the time limit is over."""
+        if self._end is not None and time.monotonic() >= self._end:
+            raise OutOfTime("the time limit is over; what was written is committed", hint="run the same command again to go on")
 
     @contextlib.contextmanager
     def on_signals(self) -> Iterator[None]:

@@ -15,16 +15,15 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from connector.building import Front, Parts, stations_of
-from connector.errors import PlanNeeded, TooManyRejects
+from connector.errors import TooManyRejects
 from connector.findings import Ground
-from connector.grounds import ground_of
+from connector.grounds import existing, ground_of
 from connector.job import Job
 from connector.keeping import KeepingSink
 from connector.ledger import Ledger
 from connector.listing import listing
 from connector.milvus.client import connect
-from connector.milvus.peek import look
-from connector.plan import Generation, target
+from connector.plan import Generation
 from connector.reconcile import balance, compare_rows, gather, reconcile
 from connector.report import RunReport, Stopwatch
 from connector.stations import Options
@@ -134,9 +133,7 @@ def verify_job(job: Job, *, full: bool = False, repair: bool = False, source: bo
     begun = time.perf_counter()
     parts = Parts.of(job)
     front = Front.of(parts, Options(), Stopwatch())
-    found = target(parts.want, look(job.milvus, parts.spec.name)[1])
-    if found is None:
-        raise PlanNeeded(f"there is no `{parts.spec.name}` as the code says", hint=f"connector plan {job.where}")
+    found = existing(parts)
     result = Verification(job=job.job, collection=found.name, seed=seed or os.urandom(4).hex(), repaired=repair)
     with Ledger(job.state_path) as ledger, connect(job.milvus) as connection:
         _enter(ledger, front, found, repair=repair)
@@ -144,7 +141,7 @@ def verify_job(job: Job, *, full: bool = False, repair: bool = False, source: bo
         if source:
             result.source = _source_side(front, ledger, job)
         _compare(result, ground, RowDigest(parts.spec), full=full)
-        if repair and result.requeued and front.source.mode == "cursor":
+        if (result.requeued or result.adopted) and front.source.mode == "cursor":
             ledger.rewind()
     _judge(result, job)
     result.seconds = round(time.perf_counter() - begun, 3)

@@ -20,14 +20,14 @@ COMPOSERS = {
         "checking",
         "cli",
         "comparing",
+        "forgetting",
         "grounds",
         "job_schema",
         "keeping",
         "sdk",
         "searching",
-        "verifying",
     )
-}
+} | {"connector.rebuilding", "connector.verifying"}
 """The top of the graph: these may know plugins by name. Everything else meets them through entry points."""
 ONLY_IN = {
     "pymilvus": ("connector.milvus", "connector.testing"),

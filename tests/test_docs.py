@@ -81,7 +81,8 @@ def test_every_command_is_documented() -> None:
     names = commands(app)
     assert names == {
         *("init", "check", "plan", "apply", "run", "search", "status", "plugins", "models pull", "schema json"),
-        "verify",
+        *("verify", "forget", "purge"),
+        *("state show", "state export", "state import", "state rebuild", "state reset"),
         *("rejects list", "rejects show", "rejects retry", "rejects export"),
     }
     page = (ROOT / "docs" / "jobs.md").read_text()

@@ -71,6 +71,8 @@ class Listed:
                 yield item
             elif isinstance(item, Removed):
                 yield Removed(item.key, position)
+            elif item is None:
+                continue
             else:
                 yield self._document(item, position)
 

@@ -5,7 +5,7 @@ means that `plan` has changes.
 
     jobs.py     plan, apply, run, search, status        looking.py  check, plugins
     rejects.py  rejects list, show, retry, export       setup.py    init, schema json, models pull
-    upkeep.py   verify
+    upkeep.py   verify, forget, purge                   state.py    state show, export, import, rebuild, reset
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Annotated
 
 import typer
 
-from connector.cli import jobs, looking, rejects, setup, upkeep
+from connector.cli import jobs, looking, rejects, setup, state, upkeep
 
 __all__ = ["app", "main"]
 
@@ -30,9 +30,10 @@ app = typer.Typer(
 )
 for _command in (setup.init, looking.check, jobs.plan, jobs.apply, jobs.run, jobs.search, jobs.status, looking.plugins):
     app.command()(_command)
-for _command in (upkeep.verify,):
-    app.command()(_command)
+for _upkeep in (upkeep.verify, upkeep.forget, upkeep.purge):
+    app.command()(_upkeep)
 app.add_typer(rejects.app)
+app.add_typer(state.app)
 app.add_typer(setup.schema)
 app.add_typer(setup.models)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from connector.cli.output import AsJson, JobFile, errors, load_job, say, short, show
+from connector.cli.output import AsJson, JobFile, duration, errors, load_job, say, short, show
 
 if TYPE_CHECKING:
     from connector.stations import Options
@@ -47,6 +47,9 @@ def run(
     *,
     limit: Annotated[int | None, typer.Option(min=1, help="List at most this many documents; sweeps nothing.")] = None,
     select: Annotated[str | None, typer.Option(metavar="GLOB", help="Only documents whose key matches; sweeps nothing.")] = None,
+    time_limit: Annotated[
+        float | None, typer.Option(parser=duration, metavar="TIME", help="Stop cleanly after 50m, 2h or 90s; exit 4.")
+    ] = None,
     full_refresh: Annotated[bool, typer.Option("--full-refresh", help="Read and write every document again.")] = False,
     allow_mass_delete: Annotated[bool, typer.Option("--allow-mass-delete", help="Lift the brake on deleting vanished documents.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List and compare only; change nothing anywhere.")] = False,
@@ -55,7 +58,7 @@ def run(
     """Bring the collection in step with the source."""
     from connector.stations import Options
 
-    options = Options(limit=limit, select=select, full_refresh=full_refresh, allow_mass_delete=allow_mass_delete)
+    options = Options(limit=limit, select=select, time_limit=time_limit, full_refresh=full_refresh, allow_mass_delete=allow_mass_delete)
     if dry_run:
         _compare(job, options, as_json=as_json)
     else:

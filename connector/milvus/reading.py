@@ -53,7 +53,10 @@ class Reader:
 
     def scan(self, namespace: str | None, fields: Sequence[str]) -> Iterator[Row]:
         """Every row of a namespace (None: of the collection), in no promised order."""
-        condition = _within(namespace)
+        return self.scan_where(_within(namespace), fields)
+
+    def scan_where(self, condition: str, fields: Sequence[str]) -> Iterator[Row]:
+        """Every row that matches, in no promised order."""
         if self.connection.server.lite:
             yield from self.query(condition, fields)
             return
@@ -71,13 +74,16 @@ class Reader:
 
     def count(self, namespace: str | None = None) -> int:
         """How many rows there are, strongly consistent."""
-        condition = "" if namespace is None else _within(namespace)
+        return self.count_where("" if namespace is None else _within(namespace))
+
+    def count_where(self, condition: str) -> int:
+        """How many rows match, strongly consistent."""
         asked = self._asking(condition, ("count(*)",))
         return int(self.loaded("count", self.connection.client.query, **asked, consistency_level="Strong")[0]["count(*)"])
 
     def tally(self, field: str, keys: Sequence[Key]) -> int:
         """How many rows have one of these values in a field, strongly consistent: more than keys if a key is there twice."""
-        return int(self.query(in_filter(field, keys), ("count(*)",))[0]["count(*)"])
+        return self.count_where(in_filter(field, keys))
 
     def loaded(self, what: str, function: Callable[..., T], *args: Any, **options: Any) -> T:
         """Calls a read; a released collection is loaded, and one that is still loading (a server that restarted) is waited for."""
