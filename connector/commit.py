@@ -34,7 +34,7 @@ def commit(window: Window, stations: Stations, report: RunReport, watch: Stopwat
         report.rows.deleted += stations.sink.delete(stale) if stale else 0
     hit("stale.deleted")
     with watch.time("ledger"):
-        stations.ledger.complete(window, report.run_id)
+        stations.ledger.complete(window, report.run_id, take_over=cursor)
     hit("ledger.completed")
     report.rows.upserted += len(receipt.acknowledged)
     for part in window.parts:

@@ -10,16 +10,18 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
+from connector.ledger_claims import ClaimTable
+from connector.ledger_file import chunks, marks
 from connector.ledger_forgotten import ForgottenTable
 from connector.ledger_rejects import RejectTable
 from connector.ledger_review import ReviewTable
 from connector.record import Key, Known, Part, Position, Visit, Window, generated_key
 
 
-class Ledger(RejectTable, ForgottenTable, ReviewTable):
+class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
     """The documents of one scope; `enter` says which."""
 
     # What a run is about
@@ -65,9 +67,9 @@ class Ledger(RejectTable, ForgottenTable, ReviewTable):
     def known(self, keys: Sequence[str]) -> dict[str, Known]:
         """Entries of the documents with these keys."""
         found: dict[str, Known] = {}
-        for some in _chunks(keys):
+        for some in chunks(keys):
             columns = "key, status, version, content, fingerprint, rows, max_rows"
-            sql = f"SELECT {columns} FROM document WHERE scope = ? AND key IN ({_marks(some)})"
+            sql = f"SELECT {columns} FROM document WHERE scope = ? AND key IN ({marks(some)})"
             found.update((key, Known(*rest)) for key, *rest in self._rows(sql, self._scope, *some))
         return found
 
@@ -75,7 +77,7 @@ class Ledger(RejectTable, ForgottenTable, ReviewTable):
         """Notes that these documents are listed; returns those that were listed before in this run."""
         with self._mutex:
             before = {
-                key for some in _chunks(keys) for (key,) in self._rows(f"SELECT key FROM temp.seen WHERE key IN ({_marks(some)})", *some)
+                key for some in chunks(keys) for (key,) in self._rows(f"SELECT key FROM temp.seen WHERE key IN ({marks(some)})", *some)
             }
             self._db.executemany("INSERT OR IGNORE INTO temp.seen VALUES (?)", ((key,) for key in keys))
         return before
@@ -107,30 +109,7 @@ class Ledger(RejectTable, ForgottenTable, ReviewTable):
                         " SET status = 'writing', max_rows = max(max_rows, excluded.max_rows)",
                         (self._scope, part.visit.key, self._fingerprint, part.visit.total),
                     )
-            return self._claim(db, window, keys, take_over=take_over, append=append) if keys else {}
-
-    def _claim(self, db: sqlite3.Connection, window: Window, keys: dict[int, Key], *, take_over: bool, append: bool) -> dict[int, str]:
-        documents = {index: visit.key for index, visit, _ in window.whose() if index in keys}
-        owners: dict[Key, str] = {}
-        for some in _chunks(list(keys.values())):
-            sql = f"SELECT pk, document FROM owned WHERE scope = ? AND pk IN ({_marks(some)})"
-            owners.update(db.execute(sql, (self._scope, *some)))
-        here = {(documents[index], key) for index, key in keys.items()}
-        done_here = {part.visit.key for part in window.parts if part.last and part.visit.writes}
-        conflicts: dict[int, str] = {}
-        for index, key in keys.items():
-            owner, mine = owners.get(key, documents[index]), documents[index]
-            if owner == mine:
-                continue
-            gives_up = owner in done_here and (owner, key) not in here
-            seen = append or (not take_over and db.execute("SELECT 1 FROM temp.seen WHERE key = ?", (owner,)).fetchone())
-            if seen and not gives_up:
-                conflicts[index] = owner
-            elif not gives_up:
-                db.execute("UPDATE document SET status = 'writing' WHERE scope = ? AND key = ?", (self._scope, owner))
-        claims = ((self._scope, key, documents[index]) for index, key in keys.items() if index not in conflicts)
-        db.executemany("INSERT INTO owned VALUES (?, ?, ?) ON CONFLICT (scope, pk) DO UPDATE SET document = excluded.document", claims)
-        return conflicts
+            return self.claim(db, window, keys, take_over=take_over, append=append) if keys else {}
 
     def max_rows(self, key: str) -> int:
         """No row of this document has an ordinal at or above this; 0 for an unknown document."""
@@ -144,12 +123,16 @@ class Ledger(RejectTable, ForgottenTable, ReviewTable):
         count = self.max_rows(key) if max_rows is None else max_rows
         return [generated_key(self._namespace, key, ordinal) for ordinal in range(count)]
 
-    def complete(self, window: Window, run: str) -> None:
-        """Marks every document that ends in this window, and the positions of their partitions, in one transaction."""
+    def complete(self, window: Window, run: str, *, take_over: bool = False) -> None:
+        """Marks every document that ends in this window, and the positions of their partitions, in one transaction.
+
+        With `take_over`, as for `begin`, a document that lost rows to one of these is finished too; in a listing it waits to be read again.
+        """
         with self._transaction() as db:
             for part in window.parts:
                 if part.last:
                     self._finish(db, part, run)
+            self.settle_claims(db, take_over=take_over)
 
     def _finish(self, db: sqlite3.Connection, part: Part, run: str) -> None:
         visit = part.visit
@@ -158,21 +141,11 @@ class Ledger(RejectTable, ForgottenTable, ReviewTable):
         elif not visit.repeated:
             self._mark(db, visit)
             if self._natural and visit.writes:
-                self._own(db, visit)
+                self.own(db, visit)
         self.record_rejects(db, visit, run)
         if visit.document.position is not None:
             position = json.dumps(visit.document.position)
             db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", (self._scope, visit.partition, position))
-
-    def _own(self, db: sqlite3.Connection, visit: Visit) -> None:
-        """Gives the document the keys of its rows; one that another document had until now is a row less of that one."""
-        db.execute("DELETE FROM owned WHERE scope = ? AND document = ?", (self._scope, visit.key))
-        for some in _chunks(list(visit.acknowledged)):
-            sql = f"SELECT document, count(*) FROM owned WHERE scope = ? AND pk IN ({_marks(some)}) GROUP BY document"
-            for loser, lost in db.execute(sql, (self._scope, *some)).fetchall():
-                sql = "UPDATE document SET rows = max(0, rows - ?), digest = NULL WHERE scope = ? AND key = ?"
-                db.execute(sql, (lost, self._scope, loser))
-            db.executemany("INSERT OR REPLACE INTO owned VALUES (?, ?, ?)", ((self._scope, pk, visit.key) for pk in some))
 
     def _mark(self, db: sqlite3.Connection, visit: Visit) -> None:
         version = None if any(reject.retry for reject in visit.rejects) else visit.document.version
@@ -242,11 +215,3 @@ class Ledger(RejectTable, ForgottenTable, ReviewTable):
                 db.execute("INSERT INTO document VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", (self._scope, key, *values))
                 db.executemany("INSERT OR REPLACE INTO owned VALUES (?, ?, ?)", ((self._scope, pk, key) for pk in pks))
         return number
-
-
-def _chunks(keys: Sequence[Any], size: int = 500) -> Iterator[Sequence[Any]]:
-    return (keys[start : start + size] for start in range(0, len(keys), size))
-
-
-def _marks(values: Sequence[Any]) -> str:
-    return ",".join("?" * len(values))

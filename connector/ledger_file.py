@@ -13,7 +13,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -221,3 +221,13 @@ def running(path: Path) -> str:
     words = holder.split()
     here = len(words) > HOST and words[HOST].rstrip(",") == socket.gethostname()
     return "" if here and not Path(f"/proc/{words[1]}").exists() and Path("/proc/self").exists() else holder
+
+
+def chunks(keys: Sequence[Any], size: int = 500) -> Iterator[Sequence[Any]]:
+    """The values in as many as one statement takes."""
+    return (keys[start : start + size] for start in range(0, len(keys), size))
+
+
+def marks(values: Sequence[Any]) -> str:
+    """As many question marks."""
+    return ",".join("?" * len(values))

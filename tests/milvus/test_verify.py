@@ -95,7 +95,7 @@ def test_everything_at_once(job: Job, settings: MilvusSettings) -> None:
         unknown(sink)
     found = verify_job(job, full=True, repair=True)
     assert found.kinds == {"missing": 1, "changed": 2, "stale": 1, "foreign": 1, "unknown": 1}
-    assert (found.requeued, found.adopted, found.deleted) == (4, 1, 1)
+    assert (found.requeued, found.adopted, found.deleted) == (3, 2, 1)
     report = connector.run(job)
     assert (report.exit_code, report.encoded, report.counts.deleted) == (0, 4, 1)
     assert contents(settings) == GOOD
