@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from connector.record import Key
 from connector.schema.spec import CollectionSpec, FieldSpec, VectorFieldSpec
 
 DIGEST_BITS = 63
@@ -62,6 +63,10 @@ class RowDigest:
     def of_row(self, row: Mapping[str, Any]) -> int:
         """Digest of a row as it was read, vectors under their field's name."""
         return self._digest(row, [_packed(field, [row[field.name]])(0) for field in self._vectors])
+
+    def requests(self, keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
+        """The keys in requests of a fit size."""
+        return (keys[start : start + self.rows_a_request] for start in range(0, len(keys), self.rows_a_request))
 
     def _digest(self, row: Mapping[str, Any], vectors: Sequence[bytes | memoryview]) -> int:
         values: list[Any] = []

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from connector.interfaces import Receipt, Sink
-from connector.reconcile import chunks
 from connector.record import Key, Row, Visit, Window
 from connector.stored import RowDigest, added
 
@@ -101,7 +100,7 @@ class Witness:
 
     def differing(self) -> dict[str, str]:
         """Reads the sample back; document to what is wrong with one of its rows, for those that are not what was sent."""
-        wrong = [key for keys in chunks(list(self._sample), self._digest.rows_a_request) for key in self._wrong(keys)]
+        wrong = [key for keys in self._digest.requests(list(self._sample)) for key in self._wrong(keys)]
         return {self._sample[key].document: f"row {key!r} {why}" for one in wrong for key, why in self._wrong([one]).items()}
 
     def _wrong(self, keys: Sequence[Key]) -> dict[Key, str]:

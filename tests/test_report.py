@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from connector.report import Counts, RowCounts, RunReport, Stopwatch
+from connector.report import Counts, RowCounts, RunReport, Stopwatch, Verified
 
 REPORT = RunReport(
     run_id="20240102T030405-abcdef",
@@ -42,6 +42,21 @@ def test_text_of_a_run_that_did_not_get_far() -> None:
         "nightly  0 listed = 0 unchanged + 0 written + 0 empty + 0 rejected + 0 deferred; 0 deleted     in 0.0 s",
         "rows: 0 upserted, 0 deleted, 0 encoded; start-up 0.0 s",
     ]
+
+
+@pytest.mark.parametrize(
+    ("verified", "said"),
+    [
+        (Verified(rows=3_206, written=3_206, sampled=256), "verified: 3,206 rows counted as written, 256 read back equal"),
+        (
+            Verified(rows=5, written=7, sampled=2, differing=1, shown=["a: missing: 0 rows, but 2 were written"]),
+            "NOT verified: 5 rows counted, 7 were written; 1 documents differ\ndiffers: a: missing: 0 rows, but 2 were written",
+        ),
+    ],
+)
+def test_what_reading_back_came_to(verified: Verified, said: str) -> None:
+    """A good one is one line; of a bad one every number and the first documents are told."""
+    assert str(RunReport(run_id="x", job="nightly", verified=verified)).endswith(f"\n{said}")
 
 
 def test_json_comes_back_equal() -> None:

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 import connector
 from connector import forgetting
 from connector.cli import app
-from connector.errors import ConfigError, Locked
+from connector.errors import ConfigError, Locked, Transient
 from connector.job import Job
 from connector.ledger import Ledger
 from connector.milvus.client import connect
@@ -153,6 +153,23 @@ def test_a_mark_survives_a_dropped_collection(job: Job, settings: MilvusSettings
     with connect(settings) as connection:
         Catalog(connection).drop("shelf__g1")
     assert connector.run(job).counts.written == 39
+    assert contents(settings) == REST
+
+
+def test_interrupted(job: Job, settings: MilvusSettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mark comes first: when Milvus goes away, no run brings the document up to date any more, and the same call finishes."""
+
+    def away(*_: object) -> None:
+        raise Transient("away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(forgetting, "erase", away)
+        with pytest.raises(Transient):
+            forgetting.forget(job, "s7")
+    assert verify_job(job).exit_code == 3, "the rows are still there, and that is told"
+    assert connector.run(job, options=Options(full_refresh=True)).forgotten == 1
+    done = forgetting.forget(job, "s7")
+    assert (done.rows_left, done.documents) == (0, done.documents)
     assert contents(settings) == REST
 
 
