@@ -26,11 +26,12 @@ from connector.milvus.client import Connection, connect
 from connector.milvus.indexing import wait_for_indexes
 from connector.milvus.sink import MilvusSink
 from connector.pipeline import run
-from connector.plan import Action, Generation, diff, steps, target
+from connector.plan import Generation, standing, steps, target
 from connector.probing import Goldens
 from connector.readback import read_back
 from connector.recovery import recover
 from connector.report import RunReport, Stopwatch
+from connector.stamp import run_property
 from connector.stations import Monitor, Options, Stations
 from connector.stopping import Stop
 from connector.vectorcache import VectorCache
@@ -38,45 +39,21 @@ from connector.verdict import verdict
 from connector.witness import Witness
 
 
-def plan(job: Job) -> tuple[Action, ...]:
-    """What `apply` would do; changes nothing."""
-    parts = Parts.of(job)
-    with connect(job.milvus) as connection:
-        features.check(parts.spec, connection.server)
-        return diff(parts.want, Catalog(connection).have(parts.spec.name))
-
-
-def apply(job: Job) -> tuple[Action, ...]:
-    """Creates what is missing of the collection; running it again after any interruption finishes it.
-
-    Raises:
-        PlanNeeded: The live collection would have to be replaced.
-    """
-    parts = Parts.of(job)
-    with connect(job.milvus) as connection:
-        return _apply(connection, parts)
-
-
-def _apply(connection: Connection, parts: Parts) -> tuple[Action, ...]:
-    features.check(parts.spec, connection.server)
-    catalog = Catalog(connection)
-    actions = steps(parts.want, catalog.have(parts.spec.name))
-    catalog.apply(actions, parts.want)
-    return actions
-
-
-def _generation(connection: Connection, parts: Parts) -> Generation:
-    """The generation to write to; the first one is made when nothing exists.
+def _generation(connection: Connection, parts: Parts) -> tuple[Generation, list[str]]:
+    """The generation to write to, and what is to be said of it; the first one is made when nothing exists.
 
     Raises:
         PlanNeeded: Something exists that is not what the code says.
     """
-    _apply(connection, parts)
-    found = target(parts.want, Catalog(connection).have(parts.spec.name))
+    features.check(parts.spec, connection.server)
+    catalog = Catalog(connection)
+    catalog.apply(steps(parts.want, catalog.have(parts.spec.name)), parts.want)
+    have = catalog.have(parts.spec.name)
+    found = target(parts.want, have)
     if found is None or found.stamp is None:
         raise PlanNeeded(f"no generation of `{parts.spec.name}` is what the code says", hint=f"connector plan {parts.job.where}")
-    Catalog(connection).load(found.name)
-    return found
+    catalog.load(found.name)
+    return found, standing(found, have, parts.job.where)
 
 
 def run_job(
@@ -96,7 +73,7 @@ def run_job(
     monitor.stop.limit(options.time_limit)
     front = Front.of(Parts.of(job), options, monitor.watch)
     with Ledger(job.state_path) as ledger, connect(job.milvus) as connection:
-        generation = _generation(connection, front.parts)
+        generation, report.notes = _generation(connection, front.parts)
         report.collection = generation.name
         try:
             _run(front, Back(connection, generation, ledger), options, monitor, begun)
@@ -157,10 +134,10 @@ def _run(front: Front, back: Back, options: Options, monitor: Monitor, begun: fl
             report.startup_s = round(started + encoding.counters.startup_s, 3)
     with watch.time("verify"):
         report.verified = read_back(ground_of(back.connection, back.generation.name, spec, ledger, job.scope), witness)
+    _judge(job, report)
     _settle(back, stations, options, report)
     if job.milvus.wait_for_index:
         report.index = wait_for_indexes(back.connection, back.generation.name)
-    _judge(job, report)
 
 
 def _committed(cache: VectorCache, monitor: Monitor, report: RunReport) -> None:
@@ -188,7 +165,8 @@ def _settle(back: Back, stations: Stations, options: Options, report: RunReport)
     whole = not options.partial and not report.gaps
     catalog, name = Catalog(back.connection), back.generation.name
     epoch = max(catalog.epoch(name), back.ledger.epoch) + 1
-    catalog.write_epoch(name, epoch)
+    ended_well = whole and report.exit_code == 0
+    catalog.write_epoch(name, epoch, run_property(stations.conform.namespace, report.run_id) if ended_well else None)
     back.ledger.settle(epoch=epoch, source=stations.source_settings if whole or stations.sync != "mirror" else None)
 
 

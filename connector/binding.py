@@ -92,12 +92,12 @@ def bind(spec: CollectionSpec, make: Callable[[VectorFieldSpec], Encoder] = make
         head = encoder.resolve(head_of(field))
         name = f"{where or spec.where or spec.name}.{field.name}"
         _check(field, encoder, head, name)
-        modality = _modality(field, encoder, name)
+        modality = modality_of_field(field, encoder, name)
         bindings.append(Binding(field, encoder, head, field.source or modality, modality))
     return bindings
 
 
-def _modality(field: VectorFieldSpec, encoder: Encoder, name: str) -> str:
+def modality_of_field(field: VectorFieldSpec, encoder: Encoder, name: str) -> str:
     """What a field's source holds: as declared, or what the encoder reads, or, of several, the one that the names speak of."""
     valid = sorted(encoder.inputs)
     if field.modality is not None and field.modality not in valid:

@@ -11,12 +11,12 @@ from connector import registry
 from connector.binding import Binding, bind, make_encoder
 from connector.errors import ConfigError, DocumentError, nearest
 from connector.fanout import fan_out
+from connector.generations import Want
 from connector.interfaces import Parser, Sink, Source, Splitter, TextLimits, identity
 from connector.job import Job, SourceSettings, SplitSettings
 from connector.ledger import Ledger
 from connector.loading import load_collection, load_transform
 from connector.pathcolumns import PathColumns
-from connector.plan import Want
 from connector.reading import Reader
 from connector.record import Window, fingerprint
 from connector.report import Stopwatch

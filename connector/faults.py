@@ -31,6 +31,10 @@ POINTS = (
     "apply.indexed",
     "apply.aliased",
 )
+"""On the way of a document, and of the first apply."""
+
+CHANGE_POINTS = ("alter.released", "alter.dropped", "alter.changed", "alter.stamped", "switch.noted", "switch.moved", "prune.dropped")
+"""Of what alters, switches and drops collections that exist."""
 
 EXIT_CODE = 70
 """Of the action `exit`."""

@@ -32,10 +32,15 @@ def load_collection(reference: Any) -> CollectionSpec:
         raise SchemaError(f"`{reference}` names no collection", hint="write schemas/products.py:Products")
     module = _module(Path(path))
     classes = {key: value for key, value in vars(module).items() if isinstance(value, type)}
-    collections = {key for key, value in classes.items() if issubclass(value, Collection) and "__connector_spec__" in vars(value)}
+    collections = {key: value for key, value in classes.items() if issubclass(value, Collection) and "__connector_spec__" in vars(value)}
     if name not in collections:
         raise SchemaError(f"{path}: no collection `{name}`", hint=nearest(name, collections))
-    return spec_of(getattr(module, name))
+    found = spec_of(collections[name])
+    for key, other in collections.items():
+        if other is not collections[name] and spec_of(other).name == found.name:
+            problem = f"{path}: `{name}` and `{key}` are both the collection `{found.name}`"
+            raise SchemaError(problem, hint=f'give one another name: class {key}(Collection, name="...")')
+    return found
 
 
 def _module(path: Path) -> Any:

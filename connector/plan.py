@@ -4,19 +4,19 @@ A collection is kept as numbered generations (`products__g1`, `products__g2`, ..
 stamp: the specification and the encoder identities that it was made with. A generation is the right one if its stamp equals
 the code; nothing is concluded from what a server happens to report, since no two versions report the same. What
 was described live only tells which steps of an interrupted apply are still missing, and whether somebody changed a collection by hand.
+What Milvus can alter in place is altered (`altering.py`); anything else makes a candidate: a generation beside the live one.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Iterator
 
 from connector.actions import Action, CreateAlias, CreateCollection, CreateIndex, Drift, LoadCollection, Replace, render
+from connector.altering import alterations, reload, repairs
 from connector.errors import ConfigError, PlanNeeded, Refused
+from connector.generations import Generation, Have, Want, candidates, drift, generation_name, generation_number
 from connector.schema.spec import CollectionSpec
-from connector.stamp import EPOCH, STAMP, Stamp, compare, compare_live, fields_of, indexes_of
+from connector.stamp import EPOCH, STAMP, Stamp, compare, fields_of, indexes_of
 
 __all__ = [
     "EPOCH",
@@ -32,6 +32,7 @@ __all__ = [
     "Replace",
     "Stamp",
     "Want",
+    "candidates",
     "diff",
     "differences",
     "drift",
@@ -40,80 +41,10 @@ __all__ = [
     "generation_number",
     "indexes_of",
     "render",
+    "standing",
     "steps",
     "target",
 ]
-
-_GENERATION = re.compile(r"(.+)__g([1-9][0-9]*)")
-
-
-@dataclass(frozen=True, slots=True)
-class Generation:
-    """One physical collection as it is.
-
-    Attributes:
-        name: Such as `products__g2`.
-        number: Such as 2.
-        stamp: None if it carries none.
-        epoch: Finished runs, as stamped.
-        fields: Live fields by name, as `fields_of` writes them.
-        indexes: Live indexes by field, as `indexes_of` writes them; parameters only where the server tells them.
-        loaded: Whether it answers reads.
-    """
-
-    name: str
-    number: int
-    stamp: Stamp | None
-    epoch: int = 0
-    fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    indexes: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    loaded: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Have:
-    """What Milvus has under one name.
-
-    Attributes:
-        alias_target: The physical collection behind the alias; None: no alias.
-        generations: By number.
-        blocking: The name, if a real collection has it, so that no alias can.
-    """
-
-    alias_target: str | None = None
-    generations: tuple[Generation, ...] = ()
-    blocking: str | None = None
-
-    @property
-    def live(self) -> Generation | None:
-        """The generation behind the alias."""
-        return next((one for one in self.generations if one.name == self.alias_target), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Want:
-    """What the code asks for.
-
-    Attributes:
-        spec: The collection.
-        identity: Encoder identity by vector field.
-        owner: The namespace of the job if keys are natural, else None.
-    """
-
-    spec: CollectionSpec
-    identity: Mapping[str, Mapping[str, Any]]
-    owner: str | None = None
-
-
-def generation_name(alias: str, number: int) -> str:
-    """The physical name of a generation."""
-    return f"{alias}__g{number}"
-
-
-def generation_number(alias: str, name: str) -> int | None:
-    """Which generation of `alias` a physical collection is; None: none of them."""
-    match = _GENERATION.fullmatch(name)
-    return int(match[2]) if match and match[1] == alias else None
 
 
 def diff(want: Want, have: Have) -> tuple[Action, ...]:
@@ -129,27 +60,33 @@ def diff(want: Want, have: Have) -> tuple[Action, ...]:
     found = target(want, have)
     if found is not None:
         return tuple(_finish(want, have, found))
-    if have.live is not None:
-        _check_owner(want, have.live.stamp)
-        return (Replace(_reasons(want, have.live)),)
-    name = generation_name(want.spec.name, 1 + max((one.number for one in have.generations), default=0))
-    indexes = (CreateIndex(name, one) for one in _declared_indexes(want.spec))
-    return (CreateCollection(name), *indexes, LoadCollection(name), CreateAlias(want.spec.name, name))
+    live = have.live
+    if live is None:
+        name, made = _made(want, have)
+        return (*made, CreateAlias(want.spec.name, name))
+    _check_owner(want, live.stamp)
+    for one in (live, *candidates(have)):
+        steps = alterations(one.name, one.stamp, want.spec.normalised(), want.identity, have.can) if one.stamp else ()
+        if steps:
+            return steps
+    name, made = _made(want, have)
+    return (Replace(live.name, name, _reasons(want, live)), *made)
 
 
 def steps(want: Want, have: Have) -> tuple[Action, ...]:
-    """As `diff`, for whoever is about to take them.
+    """Of `diff`, what a run does by itself: it makes what is missing, and alters nothing.
 
     Raises:
-        PlanNeeded: The live collection would have to be replaced.
+        PlanNeeded: Something exists, and is not what the code says.
     """
     actions = diff(want, have)
-    if any(isinstance(action, Replace) for action in actions):
+    if have.live is not None and target(want, have) is None:
+        reasons = "\n".join(f"    {reason}" for reason in _reasons(want, have.live))
         raise PlanNeeded(
-            f"{want.spec.where}: the live collection `{want.spec.name}` is not what the code says:\n{render(actions)}",
-            hint="undo the change, or declare it under another name and fill that",
+            f"{want.spec.where}: the live collection `{want.spec.name}` is not what the code says:\n{reasons}",
+            hint="`connector plan` says what can be done about it, `connector apply` does it; or undo the change",
         )
-    return actions
+    return tuple(action for action in actions if isinstance(action, CreateCollection | CreateIndex | LoadCollection | CreateAlias))
 
 
 def target(want: Want, have: Have) -> Generation | None:
@@ -171,9 +108,15 @@ def differences(want: Want, stamp: Stamp) -> tuple[str, ...]:
     return compare(stamp, want.spec.normalised(), want.identity)
 
 
-def drift(one: Generation) -> tuple[str, ...]:
-    """How a generation differs from its own stamp; what the server does not report is taken as equal."""
-    return () if one.stamp is None else compare_live(one.stamp, one.fields, one.indexes)
+def standing(one: Generation, have: Have, job: str) -> list[str]:
+    """What is to be said of the generation that a run writes to, a sentence each: that it is not live, how it drifted."""
+    said = []
+    live = have.live
+    if live is not None and live.name != one.name:
+        waits = f"pending promote: {one.name} is filled beside the live {live.name}; when it is complete: connector promote {job}"
+        earlier = f"{one.name} was live before {live.name}, which was made by other code; it is kept in step, for a rollback"
+        said.append(waits if one.number > live.number else earlier)
+    return [*said, *(f"drift: {one.name}: {difference}; see connector plan {job}" for difference in drift(one))]
 
 
 def _check_name(name: str, have: Have) -> None:
@@ -193,15 +136,24 @@ def _check_owner(want: Want, stamp: Stamp | None) -> None:
         )
 
 
+def _made(want: Want, have: Have) -> tuple[str, tuple[Action, ...]]:
+    """The name of the next generation, and the steps that make it."""
+    name = generation_name(want.spec.name, 1 + max((one.number for one in have.generations), default=0))
+    indexes = (CreateIndex(name, one) for one in _declared_indexes(want.spec))
+    return name, (CreateCollection(name), *indexes, LoadCollection(name))
+
+
 def _finish(want: Want, have: Have, found: Generation) -> Iterator[Action]:
     """The steps that an interrupted apply left out, and what somebody changed."""
     changed = drift(found)
-    if changed:
+    mended: tuple[Action, ...] = ()
+    if changed and found.stamp is not None:
         yield Drift(found.name, changed)
+        yield from (mended := repairs(found.name, found.stamp, found.indexes, found.properties))
     for name in _declared_indexes(want.spec):
         if name not in found.indexes:
             yield CreateIndex(found.name, name)
-    if not found.loaded:
+    if not found.loaded or reload(mended):
         yield LoadCollection(found.name)
     if have.alias_target is None:
         yield CreateAlias(want.spec.name, found.name)

@@ -91,7 +91,7 @@ class RunReport(BaseModel):
         reused: Inputs whose vectors were paid for before.
         truncated: Inputs longer than the model reads.
         gaps: Parts of the source that could not be listed.
-        notes: What else should be known of this run.
+        notes: What else is to be known: a collection that is not live yet or was changed by hand, a precision that was not used.
         unnamed: Documents whose own key could not be read.
         forgotten: Documents that the source has and that were left out, since they are forgotten; they are not in `counts`.
         rejects: The first rejects of this run, at most 20.

@@ -1,27 +1,35 @@
 """Searches with the encoder that wrote the vectors, or not at all.
 
 The alias is resolved once and the physical collection is searched: a search through a moving alias can mix two collections
-(milvus #52351). The code's encoder identity must equal the one stamped into that collection, since vectors of two models cannot be
-compared.
+(milvus #52351). The encoder is that collection's: the code's if its identity equals the stamped one, else the one that the stamp's words
+lead to, if its identity does, since vectors of two models cannot be compared. So old and new code search on while the alias moves.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
-from connector.binding import Binding, probed
+from connector.binding import make_encoder, modality_of_field
 from connector.building import Parts
-from connector.encoding import EncoderHandle
-from connector.errors import ConfigError, PlanNeeded, RowError, nearest
-from connector.interfaces import DeviceSpec
+from connector.errors import ConfigError, NotLoaded, PlanNeeded, RowError, Transient, nearest
+from connector.handle import EncoderHandle
+from connector.interfaces import DeviceSpec, Encoder, Head, identity
 from connector.job import Job
 from connector.milvus.catalog import Catalog
-from connector.milvus.client import connect
+from connector.milvus.client import Connection, connect
 from connector.milvus.search import Hit, search
 from connector.milvus.sink import MilvusSink
-from connector.probing import Goldens
+from connector.probing import Goldens, Probed
 from connector.queries import Key, Query, modality_of
-from connector.schema.spec import VectorFieldSpec
+from connector.retry import retry
+from connector.schema.spec import CollectionSpec, FieldSpec, VectorFieldSpec
+from connector.stamp import ENCODERS
+
+_ALTERED = 60.0
+"""Most seconds that a search waits for a collection that is being altered, or an alias that is being moved."""
 
 
 def search_job(job: Job, query: Query, *, field: str | None = None, limit: int = 10, where: str = "") -> list[Hit]:
@@ -39,24 +47,77 @@ def search_job(job: Job, query: Query, *, field: str | None = None, limit: int =
         PlanNeeded: The collection was written by another encoder; the message names what differs.
     """
     parts = Parts.of(job)
-    vector_field = _field(parts, field, query)
+    name = _field(parts, field, query).name
     with connect(job.milvus) as connection:
         catalog = Catalog(connection)
-        live = catalog.have(parts.spec.name).live
-        if live is None or live.stamp is None:
-            raise ConfigError(
-                f"there is no collection `{parts.spec.name}` made by connector here", hint="run the job first: connector run JOB"
-            )
-        _same_encoder(parts, vector_field, live.stamp.identity)
-        catalog.load(live.name)
-        if isinstance(query, Key):
-            vector = _stored(MilvusSink(connection, live.name, parts.spec), query, parts, vector_field)
-        else:
-            vector = _encoded(parts, vector_field, query, Goldens.from_json(live.stamp.probe))
-        columns = [column.name for column in parts.spec.columns]
-        [hits] = search(
-            connection, live.name, parts.spec, [vector], field=vector_field.name, limit=limit, filter=where, output_fields=columns
-        )
+
+        def attempt() -> list[Hit]:
+            live = _live(catalog, parts, name)
+            vector = None if isinstance(query, Key) else _encoded(parts, live, query)
+            try:
+                return _found(connection, live, query if vector is None else vector, limit=limit, where=where)
+            except (PlanNeeded, NotLoaded) as error:
+                if catalog.live(parts.spec.name) is None:
+                    raise
+                raise Transient(error.message, hint="the collection was altered in this moment") from error
+
+        return retry(attempt, replace(job.milvus.policy, deadline=min(job.milvus.retry_deadline, _ALTERED)), f"search {parts.spec.name}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Live:
+    """The generation that is searched.
+
+    Attributes:
+        name: Physical name.
+        spec: What it was made with, as far as a search needs it.
+        field: The vector field, as it is there.
+        identity: Its encoder's, as stamped; None for ready-made vectors.
+        probe: What the stamp knows of the encoders.
+        words: The encoder in the words of the schema that filled it.
+        columns: The code's columns that it has.
+    """
+
+    name: str
+    spec: CollectionSpec
+    field: VectorFieldSpec
+    identity: Mapping[str, Any] | None
+    probe: Mapping[str, Any] | None
+    words: Mapping[str, Any]
+    columns: tuple[str, ...]
+
+
+def _live(catalog: Catalog, parts: Parts, field: str) -> _Live:
+    """The generation behind the alias now."""
+    live = catalog.live(parts.spec.name)
+    if live is None or live.stamp is None:
+        said = f"there is no collection `{parts.spec.name}` made by connector here"
+        raise ConfigError(said, hint="run the job first: connector run JOB")
+    stamped = live.stamp.spec
+    vectors = {one["name"]: one for one in stamped["vectors"]}
+    if field not in vectors:
+        raise PlanNeeded(f"{live.name} has no vector field `{field}`", hint=nearest(field, vectors))
+    code = next(one for one in parts.spec.vectors if one.name == field)
+    there = code.model_copy(update={key: vectors[field][key] for key in ("dtype", "dim", "metric", "nullable")})
+    fields = tuple(FieldSpec.model_validate(one) for one in stamped["fields"])
+    names = {one.name for one in fields}
+    return _Live(
+        name=live.name,
+        spec=parts.spec.model_copy(update={"fields": fields, "vectors": (there,)}),
+        field=there,
+        identity=live.stamp.identity.get(field),
+        probe=live.stamp.probe,
+        words=json.loads(live.properties.get(ENCODERS, "{}")).get(field, {}),
+        columns=tuple(one.name for one in parts.spec.columns if one.name in names),
+    )
+
+
+def _found(connection: Connection, live: _Live, query: Any, *, limit: int, where: str) -> list[Hit]:
+    Catalog(connection).load(live.name)
+    vector = _stored(MilvusSink(connection, live.name, live.spec), query, live) if isinstance(query, Key) else query
+    [hits] = search(
+        connection, live.name, live.spec, [vector], field=live.field.name, limit=limit, filter=where, output_fields=live.columns
+    )
     return hits
 
 
@@ -79,28 +140,11 @@ def _field(parts: Parts, name: str | None, query: Query) -> VectorFieldSpec:
     return fields[name]
 
 
-def _same_encoder(parts: Parts, field: VectorFieldSpec, stamped: Any) -> None:
-    code = parts.want.identity.get(field.name)
-    live = stamped.get(field.name)
-    if code is None or live is None:
-        return
-    different = [
-        f"{part}.{key}: {live[part].get(key)!r} live, {code[part][key]!r} in code"
-        for part in code
-        for key in code[part]
-        if live[part].get(key) != code[part][key]
-    ]
-    if different:
-        raise PlanNeeded(
-            f"{field.name}: the live vectors come from another encoder: {'; '.join(different)}",
-            hint="search with the schema that filled it",
-        )
-
-
-def _stored(sink: MilvusSink, query: Key, parts: Parts, field: VectorFieldSpec) -> Any:
+def _stored(sink: MilvusSink, query: Key, live: _Live) -> Any:
     value = query.value
-    if parts.spec.primary.type == "INT64" and isinstance(value, str) and value.lstrip("-").isdigit():
+    if live.spec.primary.type == "INT64" and isinstance(value, str) and value.lstrip("-").isdigit():
         value = int(value)  # the command line has only strings
+    field = live.field
     column = str(field.source) if field.computed else field.name  # such a vector cannot be read; its text finds the same rows
     row = sink.read([value], [column]).get(value)
     if row is None:
@@ -110,23 +154,58 @@ def _stored(sink: MilvusSink, query: Key, parts: Parts, field: VectorFieldSpec) 
     return row[column]
 
 
-def _encoded(parts: Parts, field: VectorFieldSpec, query: Query, goldens: Goldens) -> Any:
+def _encoded(parts: Parts, live: _Live, query: Query) -> Any:
+    field = live.field
     if field.computed:
         if not isinstance(query, str):
             raise ConfigError(f"{field.name} is searched by text, not by {_modality(query)}", hint="give words, or --like KEY")
         return query
-    binding: Binding | None = next((one for one in parts.bindings if one.field.name == field.name), None)
-    if binding is None:
+    if live.identity is None:
         raise ConfigError(f"{field.name} holds ready-made vectors: no query can be encoded for it", hint="search by --like KEY")
-    if binding.ragged:
+    encoder, head = _encoder(parts, live, live.identity)
+    if encoder.spec(head).kind == "ragged":
         problem = f"{field.name} holds one vector a position: a query has several, and only one can be searched for"
         raise ConfigError(problem, hint="search by --like KEY, or keep a pooled vector in another field")
-    if _modality(query) not in binding.encoder.inputs:
-        problem = f"{field.name} is searched by {' or '.join(sorted(binding.encoder.inputs))}, not by {_modality(query)}"
+    if _modality(query) not in encoder.inputs:
+        problem = f"{field.name} is searched by {' or '.join(sorted(encoder.inputs))}, not by {_modality(query)}"
         raise ConfigError(problem, hint="give words for text, --image FILE for pictures, --audio FILE for recordings, or --like KEY")
-    device = parts.job.encode.get(field.name, DeviceSpec())
-    with EncoderHandle(binding.encoder, binding.head, device, goldens=goldens, field=probed(binding)) as encoder:
+    device, probe = parts.job.encode.get(field.name, DeviceSpec()), Probed(field.name, head, modality_of_field(field, encoder, field.name))
+    with EncoderHandle(encoder, head, device, goldens=Goldens.from_json(live.probe), field=probe) as handle:
         try:
-            return encoder.encode([query], role="query")[0]
+            return handle.encode([query], role="query")[0]
         except RowError as error:
             raise ConfigError(f"cannot search for {query!r}: {error.message}", hint=error.hint or "give another query") from None
+
+
+def _encoder(parts: Parts, live: _Live, stamped: Mapping[str, Any]) -> tuple[Encoder, Head]:
+    """The encoder that wrote the field's vectors, with what is taken from it.
+
+    Raises:
+        PlanNeeded: Neither the code nor the stamp's words lead to it; says how the nearest one differs.
+    """
+    name, found = live.field.name, "the code names none"
+    binding = next((one for one in parts.bindings if one.field.name == name), None)
+    if binding is not None:
+        found = _difference(stamped, parts.want.identity[name])
+        if not found:
+            return binding.encoder, binding.head
+    if live.words:
+        try:
+            encoder = make_encoder(live.field.model_copy(update=dict(live.words)))
+            head = encoder.resolve(Head(**stamped["head"]))
+            if not _difference(stamped, identity(encoder, head)):
+                return encoder, head
+        except ConfigError as error:
+            found = f"{found}; {error.message}"
+    raise PlanNeeded(f"{name}: the live vectors come from another encoder: {found}", hint="search with the schema that filled it")
+
+
+def _difference(stamped: Mapping[str, Any], code: Mapping[str, Any]) -> str:
+    """How an encoder differs from the one that is stamped; "" if it is the same."""
+    plain = json.loads(json.dumps(code))
+    return "; ".join(
+        f"{part}.{key}: {stamped[part].get(key)!r} live, {plain[part][key]!r} in code"
+        for part in plain
+        for key in plain[part]
+        if stamped[part].get(key) != plain[part][key]
+    )

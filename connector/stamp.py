@@ -7,6 +7,7 @@ versions agree. Sentences name the field and put what is found before what is wa
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -19,6 +20,26 @@ STAMP = "connector.stamp"
 
 EPOCH = "connector.epoch"
 """Collection property that counts finished runs."""
+
+ENCODERS = "connector.encoders"
+"""Collection property with the schema's words for its encoders, by which a search can find them; their identity decides."""
+
+PREVIOUS = "connector.previous"
+"""Collection property that names the generation which was live before this one."""
+
+RUN = "connector.run."
+"""Begin of the collection properties that name, by namespace, the last run that saw the whole source and ended well."""
+
+OWN = "connector."
+"""Begin of every property of ours."""
+
+TTL = "collection.ttl.seconds"
+"""Milvus's property that deletes rows by their age."""
+
+MMAP = "mmap.enabled"
+"""Milvus's property that maps vectors instead of holding them; read when a collection is loaded."""
+
+_DRIFTED = ("live", "in its stamp")
 
 FORMAT = 1
 """Version of the stamp. Changing it is a migration for every user."""
@@ -64,6 +85,17 @@ class Stamp:
             raise ConfigError(f"the collection property {STAMP} does not hold a stamp", hint="was it changed by hand?") from None
 
 
+def run_property(namespace: str, run_id: str) -> dict[str, str]:
+    """The property that says which run of a namespace last saw its whole source and ended well; run ids begin with their time."""
+    name = hashlib.blake2b(namespace.encode(), digest_size=8).hexdigest()
+    return {f"{RUN}{name}": json.dumps([namespace, run_id], ensure_ascii=False)}
+
+
+def last_runs(properties: Mapping[str, str]) -> dict[str, str]:
+    """By namespace, the id of the last run that saw its whole source and ended well."""
+    return dict(json.loads(value) for key, value in properties.items() if key.startswith(RUN))
+
+
 def fields_of(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """The fields of a normalised specification as they are compared with live ones."""
     keys = ("primary_key", "partition_key", "nullable")
@@ -107,20 +139,44 @@ def compare(stamp: Stamp, spec: Mapping[str, Any], identity: Mapping[str, Mappin
     )
 
 
-def compare_live(stamp: Stamp, fields: Mapping[str, Mapping[str, Any]], indexes: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+def compare_live(
+    stamp: Stamp, fields: Mapping[str, Mapping[str, Any]], indexes: Mapping[str, Mapping[str, Any]], properties: Mapping[str, str]
+) -> tuple[str, ...]:
     """How a live collection differs from its own stamp; what the server does not report is taken as equal, a missing index too.
 
     Args:
         stamp: The collection's stamp.
         fields: Live fields as `fields_of` writes them; None for what is not reported.
         indexes: Live indexes as `indexes_of` writes them; parameters only where they are reported.
+        properties: Live properties.
     """
-    wanted, words = fields_of(stamp.spec), ("live", "in its stamp")
+    wanted = fields_of(stamp.spec)
     built = {name: index for name, index in indexes_of(stamp.spec).items() if name in indexes}
     return (
-        *_compare_named(_known(fields, wanted), wanted, words),
-        *_compare_named(_labelled(_known(indexes, built), "index"), _labelled(built, "index"), words),
+        *_compare_named(_known(fields, wanted), wanted, _DRIFTED),
+        *_compare_named(_labelled(_known(indexes, built), "index"), _labelled(built, "index"), _DRIFTED),
+        *(_sentence("collection", key, live, stamped, _DRIFTED) for key, live, stamped in drift_of_properties(stamp, properties)),
     )
+
+
+def drift_of_index(stamp: Stamp, field: str, indexes: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """How one live index differs from the stamped one; () for an index that is not stamped at all: it is somebody else's."""
+    built = {name: index for name, index in indexes_of(stamp.spec).items() if name == field}
+    live = {field: indexes[field]} if built else {}
+    return tuple(_compare_named(_labelled(_known(live, built), "index"), _labelled(built, "index"), _DRIFTED))
+
+
+def drift_of_properties(stamp: Stamp, properties: Mapping[str, str]) -> list[tuple[str, str | None, str | None]]:
+    """(property, live, stamped) where they differ. Unstamped ones do not count, as servers add some; but a life time deletes rows."""
+    stamped = stamp.spec["properties"]
+    pairs = [(key, properties.get(key) or None, stamped.get(key)) for key in sorted({*stamped, TTL})]
+    return [(key, live, wanted) for key, live, wanted in pairs if _switched_off(live) != _switched_off(wanted)]
+
+
+def _switched_off(value: str | None) -> str:
+    """The value in one spelling; some servers cannot remove a property, there it is switched off."""
+    text = (value or "").lower()
+    return "" if text in {"0", "false"} else text
 
 
 def _by_name(spec: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -15,19 +15,10 @@ PLUGINS = ("sources", "parsers", "splitters", "encoders", "milvus", "testing")
 COMPOSERS = {
     f"connector.{name}"
     for name in (
-        "assembly",
-        "building",
-        "checking",
-        "cli",
-        "comparing",
-        "forgetting",
-        "grounds",
-        "job_schema",
-        "keeping",
-        "sdk",
-        "searching",
+        *("assembly", "building", "checking", "cli", "comparing", "examining", "forgetting", "grounds", "job_schema", "keeping", "planning"),
+        *("rebuilding", "sdk", "searching", "switching", "verifying"),
     )
-} | {"connector.rebuilding", "connector.verifying"}
+}
 """The top of the graph: these may know plugins by name. Everything else meets them through entry points."""
 ONLY_IN = {
     "pymilvus": ("connector.milvus", "connector.testing"),

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from connector.actions import AlterProperty, RebuildIndex
 from connector.errors import ConfigError, Refused
 from connector.plan import (
     Action,
@@ -81,15 +82,18 @@ def encoded(**parts: Any) -> Want:
     return replace(WANT, identity={"image": {**IDENTITY["image"], **parts}})
 
 
+def created(name: str) -> tuple[Action, ...]:
+    """The steps that make a generation."""
+    return (CreateCollection(name), CreateIndex(name, "image"), CreateIndex(name, "title"), LoadCollection(name))
+
+
 WIDER = altered(dim=512)
-G1 = "products__g1"
-EVERYTHING = (
-    CreateCollection(G1),
-    CreateIndex(G1, "image"),
-    CreateIndex(G1, "title"),
-    LoadCollection(G1),
-    CreateAlias("products", G1),
-)
+G1, G2, G3 = "products__g1", "products__g2", "products__g3"
+EVERYTHING = (*created(G1), CreateAlias("products", G1))
+SECOND = created(G2)
+WIDER_LIVE = ("image: dim 512 live, 384 in code",)
+BY_HAND = ("image: index type FLAT live, HNSW in its stamp",)
+TTL_BY_HAND = ("collection: collection.ttl.seconds 60 live, none in its stamp",)
 NO_INDEXES: dict[str, dict[str, Any]] = {}
 ONE_INDEX = {"image": indexes_of(WANT.spec.normalised())["image"]}
 LINEAGE_ONLY = ("connector_namespace", "connector_key", "connector_content")
@@ -103,24 +107,25 @@ TABLE: list[tuple[str, Have, tuple[Action, ...]]] = [
     ("released", have(generation(loaded=False)), (LoadCollection(G1),)),
     ("a candidate, complete", have(generation(1, WIDER), generation(2)), ()),
     ("a candidate, not loaded", have(generation(1, WIDER), generation(2, loaded=False)), (LoadCollection("products__g2"),)),
-    ("other code live", have(generation(1, WIDER)), (Replace(("image: dim 512 live, 384 in code",)),)),
+    ("other code live", have(generation(1, WIDER)), (Replace(G1, G2, ("image: dim 512 live, 384 in code",)), *SECOND)),
+    ("other code live and waiting", have(generation(1, WIDER), generation(2, WIDER)), (Replace(G1, G3, WIDER_LIVE), *created(G3))),
+    ("a leftover of other code, never live", have(generation(1, WIDER), alias=None), (*SECOND, CreateAlias("products", G2))),
     (
-        "a leftover of other code, never live",
-        have(generation(1, WIDER), alias=None),
-        (
-            CreateCollection("products__g2"),
-            CreateIndex("products__g2", "image"),
-            CreateIndex("products__g2", "title"),
-            LoadCollection("products__g2"),
-            CreateAlias("products", "products__g2"),
-        ),
+        "live without a stamp",
+        have(generation(stamp=None)),
+        (Replace(G1, G2, ("products__g1 carries no stamp: it was not made by connector",)), *SECOND),
     ),
-    ("live without a stamp", have(generation(stamp=None)), (Replace(("products__g1 carries no stamp: it was not made by connector",)),)),
     (
         "index changed by hand",
         have(generation(indexes={**indexes_of(WANT.spec.normalised()), "image": {"type": "FLAT", "metric": "COSINE"}})),
-        (Drift(G1, ("image: index type FLAT live, HNSW in its stamp",)),),
+        (Drift(G1, BY_HAND), RebuildIndex(G1, "image", BY_HAND), LoadCollection(G1)),
     ),
+    (
+        "a life time set by hand",
+        have(generation(properties={"collection.ttl.seconds": "60"})),
+        (Drift(G1, TTL_BY_HAND), AlterProperty(G1, "collection.ttl.seconds", "60", None)),
+    ),
+    ("a life time switched off, a property of the server", have(generation(properties={"collection.ttl.seconds": "0", "x": "y"})), ()),
 ]
 
 
@@ -273,8 +278,8 @@ def test_a_plan_reads_line_by_line() -> None:
         "+ load products__g1",
         "+ create alias products -> products__g1",
     ]
-    assert render((Replace(("image: dim 384 live, 512 in code",)), Drift(G1, ("a: b",)))).splitlines() == [
-        "! replace: the live collection cannot be altered into this",
+    assert render((Replace(G1, G2, ("image: dim 384 live, 512 in code",)), Drift(G1, ("a: b",)))).splitlines() == [
+        "! replace: products__g1 cannot be altered into this; products__g2 is made beside it   [replacement]",
         "    image: dim 384 live, 512 in code",
         "~ drift: products__g1 is not what its stamp says",
         "    a: b",

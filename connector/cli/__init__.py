@@ -3,7 +3,8 @@
 Heavy modules are imported inside the commands, so that `--help` answers at once. Exit codes are those of the error tree (`errors.py`); 10
 means that `plan` has changes.
 
-    jobs.py     plan, apply, run, search, status        looking.py  check, plugins
+    jobs.py     run, search, status                     looking.py  check, plugins
+    changing.py plan, apply, promote, rollback, prune
     rejects.py  rejects list, show, retry, export       setup.py    init, schema json, models pull
     upkeep.py   verify, forget, purge                   state.py    state show, export, import, rebuild, reset
 """
@@ -17,7 +18,7 @@ from typing import Annotated
 
 import typer
 
-from connector.cli import jobs, looking, rejects, setup, state, upkeep
+from connector.cli import changing, jobs, looking, rejects, setup, state, upkeep
 
 __all__ = ["app", "main"]
 
@@ -28,7 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Keeps Milvus vector collections in step with your data.",
 )
-for _command in (setup.init, looking.check, jobs.plan, jobs.apply, jobs.run, jobs.search, jobs.status, looking.plugins):
+for _command in (setup.init, looking.check, changing.plan, changing.apply, jobs.run, jobs.search, jobs.status, looking.plugins):
+    app.command()(_command)
+for _command in (changing.promote, changing.rollback, changing.prune):
     app.command()(_command)
 for _upkeep in (upkeep.verify, upkeep.forget, upkeep.purge):
     app.command()(_upkeep)

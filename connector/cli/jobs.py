@@ -1,4 +1,4 @@
-"""The commands that make and fill a collection and look into it: plan, apply, run, search, status."""
+"""The commands that fill a collection and look into it: run, search, status."""
 
 from __future__ import annotations
 
@@ -13,33 +13,6 @@ from connector.cli.output import AsJson, JobFile, duration, errors, load_job, sa
 
 if TYPE_CHECKING:
     from connector.stations import Options
-
-HAS_CHANGES = 10
-"""Exit code of `plan` when there is anything to apply."""
-
-
-def plan(job: JobFile, *, as_json: AsJson = False) -> None:
-    """Show what `apply` would do; exit 10 if there is anything."""
-    from connector.assembly import plan as make
-    from connector.plan import render
-
-    with errors(as_json=as_json):
-        actions = make(load_job(job))
-        shown = [{"action": type(action).__name__, "description": action.describe()} for action in actions]
-        show({"changes": shown, "exit_code": HAS_CHANGES if actions else 0}, as_json=as_json, text=lambda _: render(actions))
-        if actions:
-            raise typer.Exit(HAS_CHANGES)
-
-
-def apply(job: JobFile, *, as_json: AsJson = False) -> None:
-    """Create the collection, its indexes and its alias, as far as they are missing."""
-    from connector.assembly import apply as do
-    from connector.plan import render
-
-    with errors(as_json=as_json):
-        actions = do(load_job(job))
-        shown = [{"action": type(action).__name__, "description": action.describe()} for action in actions]
-        show({"changes": shown, "exit_code": 0}, as_json=as_json, text=lambda _: render(actions))
 
 
 def run(

@@ -1,36 +1,26 @@
 """Collections as things that are made and looked at: reads what Milvus has, carries out what `plan` says, keeps the stamp.
 
 Every step may be repeated: each looks first whether it was already done, so an apply that was killed anywhere is continued by running
-it again, and a request whose answer got lost is sent again. What was created is read back: some versions drop what they do not know.
+it again, and a request whose answer got lost is sent again. What was created is read back: some versions drop what they do not know. What
+alters a collection that exists stands in `changes.py`.
 """
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from connector import faults
-from connector.errors import BadRows, PlanNeeded, SchemaError, SinkError
-from connector.milvus import describe, features
+from connector.actions import Action, CreateAlias, CreateCollection, CreateIndex, LoadCollection, Restamp
+from connector.errors import PlanNeeded, SchemaError, SinkError
+from connector.generations import Generation, Have, Want, drift, generation_number
+from connector.milvus import changes, describe, features
 from connector.milvus.client import Connection
-from connector.plan import (
-    EPOCH,
-    STAMP,
-    Action,
-    CreateAlias,
-    CreateCollection,
-    CreateIndex,
-    Generation,
-    Have,
-    LoadCollection,
-    Stamp,
-    Want,
-    drift,
-    generation_number,
-)
 from connector.schema.spec import CollectionSpec
+from connector.stamp import ENCODERS, EPOCH, STAMP, Stamp
 
 
 class Catalog:
@@ -50,9 +40,16 @@ class Catalog:
         numbered = sorted((number, one) for one in names if (number := generation_number(name, one)) is not None)
         return Have(
             alias_target=None if name in names else self._alias(name, names),
-            generations=tuple(self._generation(one, number) for number, one in numbered),
+            generations=tuple(self._generations(numbered)),
             blocking=name if name in names else None,
+            can=features.alterable(self.connection.server),
         )
+
+    def live(self, name: str) -> Generation | None:
+        """The generation behind the alias; None: there is none. Looks at no other, which somebody may be dropping."""
+        target = self._alias(name, None)
+        number = generation_number(name, target) if target is not None else None
+        return next(self._generations([(number, target)]), None) if target is not None and number is not None else None
 
     def apply(self, actions: Sequence[Action], want: Want) -> None:
         """Carries out a plan; `Replace` and `Drift` are only said, by whoever shows the plan.
@@ -67,15 +64,18 @@ class Catalog:
                     self._create(name, want)
                     faults.hit("apply.created")
                 case CreateIndex(collection, field):
-                    self._index(collection, field, want.spec)
+                    changes.create_index(self.connection, collection, field, want.spec)
                     faults.hit("apply.indexed")
                 case LoadCollection(collection):
                     self.load(collection)
                 case CreateAlias(alias, collection):
                     self._point(alias, collection)
                     faults.hit("apply.aliased")
+                case Restamp(collection):
+                    self._restamp(collection, want)
+                    faults.hit("alter.stamped")
                 case _:
-                    pass
+                    changes.alter(self.connection, action, want.spec)
 
     def resolve(self, name: str) -> str:
         """The physical collection behind an alias; a physical name stands for itself.
@@ -99,15 +99,19 @@ class Catalog:
         """How many runs were finished; 0 for a new collection."""
         return int(self._properties(collection).get(EPOCH) or 0)
 
-    def write_epoch(self, collection: str, number: int) -> None:
-        """Notes that a run was finished; the stamp stays as it is."""
-        self._alter(collection, {EPOCH: str(number)})
+    def write_epoch(self, collection: str, number: int, further: Mapping[str, str] | None = None) -> None:
+        """Notes that a run was finished, and sets `further` properties with it; the stamp stays as it is."""
+        self.write(collection, {EPOCH: str(number), **(further or {})})
+
+    def write(self, collection: str, properties: dict[str, str]) -> None:
+        """Sets properties; the others stay."""
+        self._ddl(f"set properties of {collection}", self._client.alter_collection_properties, collection, properties)
 
     def write_probe(self, collection: str, probe: Mapping[str, Any]) -> None:
         """Adds to a stamp what a run found out about its encoders; the rest of it stays as it is."""
         stamp = self.stamp(collection)
         if stamp is not None:
-            self._alter(collection, {STAMP: replace(stamp, probe=probe).to_json()})
+            self.write(collection, {STAMP: replace(stamp, probe=probe).to_json()})
 
     def load(self, collection: str) -> None:
         """Makes a collection answer reads, and waits for it; Milvus Lite needs it after every opening of the file."""
@@ -123,6 +127,14 @@ class Catalog:
 
         self._ddl(f"drop {collection}", make)
 
+    def _generations(self, numbered: Sequence[tuple[int, str]]) -> Iterator[Generation]:
+        for number, one in numbered:
+            try:
+                yield self._generation(one, number)
+            except PlanNeeded:  # dropped since it was listed
+                if self._call(f"look for {one}", self._client.has_collection, one):
+                    raise
+
     def _generation(self, name: str, number: int) -> Generation:
         description = self._call(f"describe {name}", self._client.describe_collection, name)
         properties = description.get("properties") or {}
@@ -133,14 +145,10 @@ class Catalog:
             stamp=Stamp.from_json(text) if text else None,
             epoch=int(properties.get(EPOCH) or 0),
             fields=describe.live_fields(description),
-            indexes=self._indexes(name),
+            indexes=changes.live_indexes(self.connection, name),
             loaded=self._loaded(name),
+            properties={key: str(value) for key, value in properties.items() if key not in {STAMP, EPOCH}},
         )
-
-    def _indexes(self, name: str) -> dict[str, dict[str, Any]]:
-        names = self._call(f"list indexes of {name}", self._client.list_indexes, name)
-        described = [self._call(f"describe index {one} of {name}", self._client.describe_index, name, one) for one in names]
-        return {one["field_name"]: describe.live_index(one) for one in described if one}
 
     def _loaded(self, name: str) -> bool:
         if self.connection.server.lite:
@@ -148,13 +156,14 @@ class Catalog:
         state = self._call(f"load state of {name}", self._client.get_load_state, name)
         return getattr(state.get("state"), "name", "") in {"Loaded", "Loading"}  # after a restart it says Loading for a minute
 
-    def _alias(self, name: str, existing: Sequence[str]) -> str | None:
+    def _alias(self, name: str, existing: Sequence[str] | None) -> str | None:
         try:
             found = self._call(f"describe alias {name}", self._client.describe_collection, name)  # describe_alias ignores the database
         except PlanNeeded:
             return None
         target = str(found.get("collection_name") or "")
-        return target if target in existing else None  # old servers keep the alias of a dropped collection
+        there = target in existing if existing is not None else self._call(f"look for {target}", self._client.has_collection, target)
+        return target if there else None  # old servers keep the alias of a dropped collection
 
     def _aliases(self, collection: str, timeout: float) -> Sequence[str]:
         database = self.connection.settings.database  # Milvus 2.3 reads it from the request only, where others look at the headers, too
@@ -169,7 +178,7 @@ class Catalog:
         spec = want.spec
         stamp = Stamp(uid=str(uuid.uuid4()), owner=want.owner, spec=spec.normalised(), identity=want.identity)
         options: dict[str, Any] = {"num_partitions": spec.partitions} if spec.partitions else {}
-        properties = {**spec.properties, STAMP: stamp.to_json(), EPOCH: "0"}
+        properties = {**spec.properties, STAMP: stamp.to_json(), EPOCH: "0", ENCODERS: _encoders(spec)}
         schema = describe.schema_of(spec)
 
         def make(timeout: float) -> None:
@@ -190,7 +199,7 @@ class Catalog:
 
     def _verify(self, name: str, stamp: Stamp, properties: dict[str, str]) -> None:
         if not self._properties(name).get(STAMP):
-            self._alter(name, properties)
+            self.write(name, properties)
         made = self._generation(name, 0)
         if made.stamp is None or made.stamp.uid != stamp.uid:
             raise SinkError(f"{name} was created by someone else at the same moment", hint="run the same command again")
@@ -200,18 +209,12 @@ class Catalog:
             server = self.connection.server.text
             raise SchemaError(f"{server} did not keep the declared fields: {'; '.join(changed)}", hint="use a newer server")
 
-    def _index(self, collection: str, field: str, spec: CollectionSpec) -> None:
-        from pymilvus.milvus_client import IndexParams
-
-        params = IndexParams()
-        params.add_index(field, index_name=field, **describe.index_of(spec, field))
-        wait = not self.connection.server.lite  # Lite builds within the call; waiting would sleep half a second for nothing
-
-        def make(timeout: float) -> None:
-            if field not in self._client.list_indexes(collection, timeout=timeout):
-                self._client.create_index(collection, params, timeout=timeout, sync=wait)
-
-        self._ddl(f"create index on {collection}.{field}", make)
+    def _restamp(self, collection: str, want: Want) -> None:
+        old = self.stamp(collection)
+        if old is None:
+            raise SinkError(f"{collection} has lost its stamp", hint="was it changed by hand?")
+        stamp = replace(old, spec=want.spec.normalised(), identity=want.identity)
+        self.write(collection, {STAMP: stamp.to_json(), ENCODERS: _encoders(want.spec)})
 
     def _point(self, alias: str, collection: str) -> None:
         def make(timeout: float) -> None:
@@ -221,17 +224,16 @@ class Catalog:
         try:
             self._ddl(f"create alias {alias}", make)
         except (SinkError, SchemaError):
-            self._ddl(f"move alias {alias}", self._client.alter_alias, collection, alias)  # it dangled: its collection was dropped
-
-    def _alter(self, collection: str, properties: dict[str, str]) -> None:
-        self._ddl(f"set properties of {collection}", self._client.alter_collection_properties, collection, properties)
+            changes.move_alias(self.connection, alias, collection)  # it dangled: its collection was dropped
 
     def _call(self, what: str, function: Callable[..., Any], *args: Any) -> Any:
         return self.connection.call(what, function, *args)
 
     def _ddl(self, what: str, function: Callable[..., Any], *args: Any) -> None:
-        """A change of the catalogue: what would be a bad row in a write is a bad declaration here."""
-        try:
-            self.connection.call(what, function, *args)
-        except BadRows as error:
-            raise SchemaError(error.message, hint="change the declaration, or use a newer server") from error
+        changes.ddl(self.connection, what, function, *args)
+
+
+def _encoders(spec: CollectionSpec) -> str:
+    """The schema's words for its encoders, by field; a hint only, since names and folders may come to hold another model."""
+    words = {one.name: {"encoder": one.encoder, "options": one.options} for one in spec.vectors if one.encoder is not None}
+    return json.dumps(words, sort_keys=True, ensure_ascii=False, default=repr)

@@ -63,6 +63,13 @@ def schema_of(spec: CollectionSpec) -> Any:
     return schema
 
 
+def field_options(field: FieldSpec) -> dict[str, Any]:
+    """Keyword arguments of `MilvusClient.add_collection_field` for a scalar field."""
+    from pymilvus import DataType
+
+    return {"data_type": DataType[field.type], **_options(field)}
+
+
 def _options(field: FieldSpec) -> dict[str, Any]:
     from pymilvus import DataType
 

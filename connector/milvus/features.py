@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from connector.errors import SchemaError
+from connector.generations import ADD_FIELD, WIDEN
 from connector.milvus.client import Server
 from connector.schema.spec import CollectionSpec, FieldSpec, VectorFieldSpec
 
@@ -79,6 +80,15 @@ _INSTEAD = {
     "analyzer": 'Milvus Lite cuts by {"tokenizer": "standard"} or "jieba", with a filter of stop words',
     "float16": 'use dtype="float32", or a server',
 }
+
+
+_ALTERS: dict[str, Version] = {ADD_FIELD: (2, 6, 0), WIDEN: (2, 5, 0)}
+"""What can be altered in place, by the first server that can; indexes and properties all can, Milvus Lite no more than these."""
+
+
+def alterable(server: Server) -> frozenset[str]:
+    """What a server can alter in place, in the words of `generations.py`."""
+    return frozenset(name for name, since in _ALTERS.items() if not server.lite and server.version >= since)
 
 
 def check(spec: CollectionSpec, server: Server) -> None:
