@@ -19,7 +19,22 @@ if TYPE_CHECKING:
     from connector.milvus.search import Hit
     from connector.queries import Audio, Image, Key
     from connector.report import RunReport
-    from connector.sdk import encoder, forget, purge, rejects, run, search, source, verify
+    from connector.sdk import (
+        apply_changes,
+        copy,
+        encoder,
+        forget,
+        plan_changes,
+        promote,
+        prune,
+        purge,
+        rejects,
+        rollback,
+        run,
+        search,
+        source,
+        verify,
+    )
     from connector.stations import Options
 
 __all__ = [
@@ -31,10 +46,16 @@ __all__ = [
     "Key",
     "Options",
     "RunReport",
+    "apply_changes",
+    "copy",
     "encoder",
     "forget",
+    "plan_changes",
+    "promote",
+    "prune",
     "purge",
     "rejects",
+    "rollback",
     "run",
     "search",
     "source",
@@ -50,10 +71,16 @@ _HOME = {
     "Key": "queries",
     "Options": "stations",
     "RunReport": "report",
+    "apply_changes": "sdk",
+    "copy": "sdk",
     "encoder": "sdk",
     "forget": "sdk",
+    "plan_changes": "sdk",
+    "promote": "sdk",
+    "prune": "sdk",
     "purge": "sdk",
     "rejects": "sdk",
+    "rollback": "sdk",
     "run": "sdk",
     "search": "sdk",
     "source": "sdk",

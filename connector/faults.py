@@ -33,7 +33,16 @@ POINTS = (
 )
 """On the way of a document, and of the first apply."""
 
-CHANGE_POINTS = ("alter.released", "alter.dropped", "alter.changed", "alter.stamped", "switch.noted", "switch.moved", "prune.dropped")
+CHANGE_POINTS = (
+    "alter.released",
+    "alter.dropped",
+    "alter.changed",
+    "alter.stamped",
+    "copy.page",
+    "switch.noted",
+    "switch.moved",
+    "prune.dropped",
+)
 """Of what alters, switches and drops collections that exist."""
 
 EXIT_CODE = 70

@@ -23,9 +23,9 @@ class Inventory:
         self._db = sqlite3.connect("", isolation_level=None)  # a file of SQLite's own, gone when it is closed
         self._db.execute("CREATE TABLE line (side TEXT, namespace TEXT, document TEXT, content TEXT, pk)")
 
-    def add_live(self, rows: Iterable[Row]) -> None:
-        """Takes the lineage of the live rows."""
-        self._add(("live", *_lineage(row), None) for row in rows)
+    def add_live(self, rows: Iterable[Row], primary: str | None = None) -> None:
+        """Takes the lineage of the live rows, and their primary keys if they are comparable."""
+        self._add(("live", *_lineage(row), primary and row[primary]) for row in rows)
 
     def add_candidate(self, rows: Iterable[Row], primary: str) -> None:
         """Takes lineage and primary keys of the candidate's rows."""
@@ -57,6 +57,11 @@ class Inventory:
             "SELECT namespace, document FROM line WHERE side = 'candidate' GROUP BY 1, 2 HAVING count(DISTINCT content) > 1"
             " OR count(*) <> max(CAST(substr(content, length(rtrim(content, '0123456789')) + 1) AS INTEGER))"
         ).fetchall()
+
+    def extra(self) -> list[Key]:
+        """Primary keys that only the candidate has."""
+        sql = "SELECT pk FROM line WHERE side = 'candidate' EXCEPT SELECT pk FROM line WHERE side = 'live'"
+        return [key for (key,) in self._db.execute(sql)]
 
     def sample(self, count: int) -> list[Key]:
         """Primary keys of so many rows of the candidate, at random."""

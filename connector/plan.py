@@ -44,6 +44,7 @@ __all__ = [
     "standing",
     "steps",
     "target",
+    "waiting",
 ]
 
 
@@ -106,6 +107,22 @@ def target(want: Want, have: Have) -> Generation | None:
 def differences(want: Want, stamp: Stamp) -> tuple[str, ...]:
     """How the code differs from what a generation was made with, one sentence each; empty means the same."""
     return compare(stamp, want.spec.normalised(), want.identity)
+
+
+def waiting(want: Want, have: Have, job: str) -> tuple[Generation, Generation]:
+    """The live generation, and the one that is what the code says, which may be the same.
+
+    Raises:
+        PlanNeeded: There is no such one.
+        Refused: Its apply was not finished.
+    """
+    left = [action for action in diff(want, have) if not isinstance(action, Drift)]
+    candidate, live = target(want, have), have.live
+    if candidate is None or live is None:
+        raise PlanNeeded(f"no generation of `{want.spec.name}` waits that is what the code says", hint=f"connector plan {job}")
+    if candidate.name != live.name and left:
+        raise Refused(f"{candidate.name} is not finished: {left[0].describe()}; nothing was changed", hint=f"connector apply {job}")
+    return live, candidate
 
 
 def standing(one: Generation, have: Have, job: str) -> list[str]:

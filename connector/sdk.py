@@ -5,12 +5,13 @@ Nothing here touches logging, signals or the process: errors are raised, results
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from connector import forgetting, registry
 from connector.assembly import run_job
+from connector.copying import Copied, copy_job
 from connector.encoding import EncoderHandle
 from connector.errors import ConfigError
 from connector.forgetting import Erasure
@@ -19,11 +20,14 @@ from connector.job import Job
 from connector.ledger_rejects import stored_rejects
 from connector.loading import load_collection
 from connector.milvus.search import Hit
+from connector.planned import Plan
+from connector.planning import apply_job, plan_job
 from connector.queries import Query
 from connector.report import RunReport
 from connector.searching import search_job
 from connector.sources.rows import RowsSource
 from connector.stations import Options
+from connector.switching import Switch, promote_job, prune_job, rollback_job
 from connector.verifying import Verification, verify_job
 
 
@@ -57,6 +61,45 @@ def search(
     """Finds the rows of a collection that are nearest to words, to an `Image` or to another row (`Key`); see `searching.search_job`."""
     job = into if isinstance(into, Job) else _job(into, milvus, {"source": None, **settings})
     return search_job(job, query, field=field, limit=limit, where=where)
+
+
+def plan_changes(into: Any, *, milvus: Any = None, **settings: Any) -> Plan:
+    """What `apply_changes` would do to a collection, with its cost; changes nothing.
+
+    Args:
+        into: The collection, a `Job`, or the path of a job file (which says the rest itself).
+        milvus: As for `run`.
+        **settings: As for `run`; `namespace` decides who may write where keys are natural.
+    """
+    return plan_job(_job_of(into, milvus, settings))
+
+
+def apply_changes(
+    into: Any, *, milvus: Any = None, allow_replace: bool = False, allow_data_loss: bool = False, saved: Plan | None = None, **settings: Any
+) -> Plan:
+    """Brings a collection to what the code says, and returns what was done; see `planning.apply_job`, and `plan_changes` for `into`."""
+    job = _job_of(into, milvus, settings)
+    return apply_job(job, allow_replace=allow_replace, allow_data_loss=allow_data_loss, saved=saved)
+
+
+def copy(into: Any, *, milvus: Any = None, **settings: Any) -> Copied:
+    """Fills the candidate from the live generation; see `copying.copy_job`."""
+    return copy_job(_job_of(into, milvus, settings))
+
+
+def promote(into: Any, *, milvus: Any = None, allow_missing: bool = False, min_recall: float = 0.9, **settings: Any) -> Switch:
+    """Makes the generation live that is what the code says, after examining it; see `switching.promote_job`."""
+    return promote_job(_job_of(into, milvus, settings), allow_missing=allow_missing, min_recall=min_recall)
+
+
+def rollback(into: Any, *, milvus: Any = None, **settings: Any) -> Switch:
+    """Makes the generation live again that was live before; see `switching.rollback_job`."""
+    return rollback_job(_job_of(into, milvus, settings))
+
+
+def prune(into: Any, names: Sequence[str] = (), *, milvus: Any = None, yes: bool = False, **settings: Any) -> tuple[str, ...]:
+    """Drops generations older than the live one, or those that are named; see `switching.prune_job`."""
+    return prune_job(_job_of(into, milvus, settings), names, yes=yes)
 
 
 def rejects(job: Job | str | Path) -> list[dict[str, Any]]:
@@ -147,6 +190,15 @@ def _primary(into: Any) -> str | None:
     """The column that identifies a row unless the caller names one: the primary key's, if rows bring it."""
     primary = load_collection(into).primary
     return None if primary.generated else primary.name
+
+
+def _job_of(into: Any, milvus: Any, settings: dict[str, Any]) -> Job:
+    """The job that a collection is looked after by: itself, a file's, or one made up for a collection."""
+    if isinstance(into, Job):
+        return into
+    if isinstance(into, Path) or (isinstance(into, str) and into.endswith((".yaml", ".yml"))):
+        return Job.from_yaml(into)
+    return _job(into, milvus, {"source": None, **settings})
 
 
 def _job(into: Any, milvus: Any, settings: dict[str, Any]) -> Job:

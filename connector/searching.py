@@ -113,11 +113,15 @@ def _live(catalog: Catalog, parts: Parts, field: str) -> _Live:
 
 
 def _found(connection: Connection, live: _Live, query: Any, *, limit: int, where: str) -> list[Hit]:
-    Catalog(connection).load(live.name)
+    """The answer of a collection that stayed loaded: one that is released or dropped in this moment answers with too few hits, or none."""
+    catalog = Catalog(connection)
+    catalog.load(live.name)
     vector = _stored(MilvusSink(connection, live.name, live.spec), query, live) if isinstance(query, Key) else query
     [hits] = search(
         connection, live.name, live.spec, [vector], field=live.field.name, limit=limit, filter=where, output_fields=live.columns
     )
+    if not catalog.loaded(live.name):
+        raise NotLoaded(f"{live.name} was released while it was searched")
     return hits
 
 

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from connector.actions import Drift
 from connector.building import Parts
 from connector.errors import ConfigError, PlanNeeded, Refused
 from connector.examining import Terms, examine
@@ -22,7 +21,7 @@ from connector.milvus import changes
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import Connection, connect
 from connector.milvus.sink import MilvusSink
-from connector.plan import Generation, Have, diff, target
+from connector.plan import Generation, Have, waiting
 from connector.stamp import PREVIOUS, last_runs
 
 
@@ -68,16 +67,9 @@ def promote_job(job: Job, *, allow_missing: bool = False, min_recall: float = 0.
     known = job.state_path.exists()
     with Ledger(job.state_path, lock=known, read_only=not known) as ledger, connect(job.milvus) as connection:
         catalog = Catalog(connection)
-        have = catalog.have(parts.spec.name)
-        left = [action for action in diff(parts.want, have) if not isinstance(action, Drift)]
-        candidate, live = target(parts.want, have), have.live
-        if candidate is None or live is None:
-            raise PlanNeeded(f"no generation of `{parts.spec.name}` waits that is what the code says", hint=f"connector plan {job.where}")
+        live, candidate = waiting(parts.want, catalog.have(parts.spec.name), job.where)
         if candidate.name == live.name:
             return Switch(parts.spec.name, live.name, live.name)
-        if left:
-            said = f"{candidate.name} is not finished: {left[0].describe()}; nothing was changed"
-            raise Refused(said, hint=f"connector apply {job.where}")
         catalog.load(candidate.name)
         terms = Terms(job.scope, job.sync == "mirror", allow_missing, min_recall)
         found = examine(connection, MilvusSink(connection, candidate.name, parts.spec), (live, candidate), ledger, terms)

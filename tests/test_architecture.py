@@ -15,8 +15,8 @@ PLUGINS = ("sources", "parsers", "splitters", "encoders", "milvus", "testing")
 COMPOSERS = {
     f"connector.{name}"
     for name in (
-        *("assembly", "building", "checking", "cli", "comparing", "examining", "forgetting", "grounds", "job_schema", "keeping", "planning"),
-        *("rebuilding", "sdk", "searching", "switching", "verifying"),
+        *("assembly", "building", "checking", "cli", "comparing", "copying", "examining", "forgetting", "grounds", "job_schema", "keeping"),
+        *("planning", "rebuilding", "sdk", "searching", "switching", "verifying"),
     )
 }
 """The top of the graph: these may know plugins by name. Everything else meets them through entry points."""

@@ -83,7 +83,7 @@ def test_every_command_is_documented() -> None:
         *("init", "check", "plan", "apply", "run", "search", "status", "plugins", "models pull", "schema json"),
         *("verify", "forget", "purge"),
         *("state show", "state export", "state import", "state rebuild", "state reset"),
-        *("promote", "rollback", "prune"),
+        *("copy", "promote", "rollback", "prune"),
         *("rejects list", "rejects show", "rejects retry", "rejects export"),
     }
     page = (ROOT / "docs" / "jobs.md").read_text()

@@ -296,3 +296,47 @@ def test_drift_is_said_by_a_run_and_mended_by_an_apply(place: Place) -> None:
     place.ok("apply", "job.yaml")
     assert place.call("plan", "job.yaml")[0] == 0
     assert place.ok("run", "job.yaml")["notes"] == []
+
+
+def test_a_collection_is_planned_without_a_job(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A class and an address are enough to look; a job file says itself where Milvus is."""
+    monkeypatch.setenv("MILVUS_URI", str(place.root / "other.db"))
+    assert place.call("plan", "schema.py:Notes")[0] == 10
+    assert place.call("apply", "schema.py:Notes", "--milvus", "another.db")[0] == 0
+    assert place.call("plan", "schema.py:Notes", "--milvus", "another.db")[0] == 0
+    assert place.call("plan", "schema.py:Notes")[0] == 10
+    assert place.call("plan", "job.yaml", "--milvus", "another.db")[0] == 2
+
+
+def test_a_schema_that_is_wrong_changes_nothing(place: Place) -> None:
+    """A file that does not import is told with its line; two classes with one name are told with both."""
+    place.write(1)
+    place.ok("run", "job.yaml")
+    before = place.state()
+    place.put("schema.py", SCHEMA + "    oops = 1 / 0\n")
+    code, _, err = place.call("apply", "job.yaml", "--allow-replace")
+    assert (code, "schema.py, line 10: ZeroDivisionError" in err) == (2, True), err
+    place.put("schema.py", SCHEMA + SCHEMA.replace("class Notes(Collection)", 'class Others(Collection, name="notes")'))
+    code, _, err = place.call("apply", "job.yaml", "--allow-replace")
+    assert (code, "`Notes` and `Others` are both the collection `notes`" in err) == (2, True), err
+    assert place.state() == before
+
+
+def test_from_python(place: Place) -> None:
+    """The same five calls, for a job or a class."""
+    import connector
+
+    place.write(2)
+    place.ok("run", "job.yaml")
+    place.put("schema.py", NEW_MODEL)
+    with pytest.raises(connector.ConnectorError, match="cannot be altered"):
+        connector.apply_changes("job.yaml")
+    assert [type(one).__name__ for one in connector.plan_changes("job.yaml").actions][:2] == ["Replace", "CreateCollection"]
+    connector.apply_changes("job.yaml", allow_replace=True)
+    connector.run("job.yaml")
+    job = connector.Job.from_yaml("job.yaml")
+    assert connector.promote(job).now == "notes__g2"
+    where = json.loads(block(place.settings))
+    assert connector.rollback("schema.py:Notes", milvus=where).now == "notes__g1"
+    assert connector.promote(job).before == "notes__g1"
+    assert connector.prune("schema.py:Notes", milvus=where, yes=True) == ("notes__g1",)

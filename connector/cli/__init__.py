@@ -4,7 +4,7 @@ Heavy modules are imported inside the commands, so that `--help` answers at once
 means that `plan` has changes.
 
     jobs.py     run, search, status                     looking.py  check, plugins
-    changing.py plan, apply, promote, rollback, prune
+    changing.py plan, apply, copy, promote, rollback, prune
     rejects.py  rejects list, show, retry, export       setup.py    init, schema json, models pull
     upkeep.py   verify, forget, purge                   state.py    state show, export, import, rebuild, reset
 """
@@ -31,7 +31,7 @@ app = typer.Typer(
 )
 for _command in (setup.init, looking.check, changing.plan, changing.apply, jobs.run, jobs.search, jobs.status, looking.plugins):
     app.command()(_command)
-for _command in (changing.promote, changing.rollback, changing.prune):
+for _command in (changing.copy, changing.promote, changing.rollback, changing.prune):
     app.command()(_command)
 for _upkeep in (upkeep.verify, upkeep.forget, upkeep.purge):
     app.command()(_upkeep)

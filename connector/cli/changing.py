@@ -1,4 +1,4 @@
-"""The commands that change a collection in the open: plan, apply, promote, rollback, prune."""
+"""The commands that change a collection in the open: plan, apply, copy, promote, rollback, prune."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from connector.cli.output import AsJson, JobFile, errors, load_job, show
+from connector.errors import ConfigError
 
 if TYPE_CHECKING:
+    from connector.job import Job
     from connector.planned import Plan
 
 HAS_CHANGES = 10
@@ -18,9 +20,14 @@ HAS_CHANGES = 10
 _COLOURS = {"+": typer.colors.GREEN, "~": typer.colors.YELLOW, "-": typer.colors.RED, "!": typer.colors.RED}
 
 
+Target = Annotated[str, typer.Argument(metavar="JOB", help="The job file, or schemas/file.py:Class.", show_default=False)]
+Milvus = Annotated[str | None, typer.Option("--milvus", metavar="URI", help="Where the collection is, if no job says it.")]
+
+
 def plan(
-    job: JobFile,
+    job: Target,
     *,
+    milvus: Milvus = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Save the plan, for `apply --plan FILE`.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -28,7 +35,7 @@ def plan(
     from connector.planning import plan_job
 
     with errors(as_json=as_json):
-        found = plan_job(load_job(job))
+        found = plan_job(_load(job, milvus))
         if out is not None:
             found.save(out)
         code = HAS_CHANGES if found.actions else 0
@@ -37,8 +44,9 @@ def plan(
 
 
 def apply(
-    job: JobFile,
+    job: Target,
     *,
+    milvus: Milvus = None,
     saved: Annotated[Path | None, typer.Option("--plan", metavar="FILE", help="Carry out this saved plan, or nothing.")] = None,
     allow_replace: Annotated[bool, typer.Option("--allow-replace", help="Make a new generation beside the live one.")] = False,
     allow_data_loss: Annotated[bool, typer.Option("--allow-data-loss", help="Take steps that may delete rows.")] = False,
@@ -50,8 +58,17 @@ def apply(
 
     with errors(as_json=as_json):
         read = Plan.read(saved) if saved is not None else None
-        done = apply_job(load_job(job), allow_replace=allow_replace, allow_data_loss=allow_data_loss, saved=read)
+        done = apply_job(_load(job, milvus), allow_replace=allow_replace, allow_data_loss=allow_data_loss, saved=read)
         show({**done.to_json(), "exit_code": 0}, as_json=as_json, text=lambda _: _coloured(done))
+
+
+def copy(job: JobFile, *, as_json: AsJson = False) -> None:
+    """Fill the candidate from the live generation instead of the source; encode only what has another encoder."""
+    from connector.copying import copy_job
+
+    with errors(as_json=as_json):
+        done = copy_job(load_job(job))
+        show({**done.to_json(), "exit_code": 0}, as_json=as_json, text=lambda _: str(done))
 
 
 def promote(
@@ -92,6 +109,19 @@ def prune(
         dropped = prune_job(load_job(job), names or (), yes=yes)
         text = "\n".join(f"dropped {name}" for name in dropped) or "nothing to drop"
         show({"dropped": list(dropped), "exit_code": 0}, as_json=as_json, text=lambda _: text)
+
+
+def _load(target: str, milvus: str | None) -> Job:
+    """The job of a file, or one made up for a collection; a job file says itself where Milvus is."""
+    from connector.job import Job
+    from connector.loading import load_collection
+
+    if ".py:" not in target:
+        if milvus is not None:
+            raise ConfigError(f"{target}: a job file says itself where Milvus is", hint="leave --milvus out")
+        return load_job(Path(target))
+    block = {} if milvus is None else {"milvus": {"uri": milvus}}
+    return Job.check({"job": load_collection(target).name, "source": None, "into": target, **block}, where=target)
 
 
 def _coloured(found: Plan) -> Any:

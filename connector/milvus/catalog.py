@@ -117,6 +117,13 @@ class Catalog:
         """Makes a collection answer reads, and waits for it; Milvus Lite needs it after every opening of the file."""
         self._ddl(f"load {collection}", self._client.load_collection, collection)
 
+    def loaded(self, name: str) -> bool:
+        """Whether a collection answers reads; one that was dropped does not."""
+        if self.connection.server.lite:
+            return True  # it forgets at every closing of the file, so reads load it when they need it
+        state = self._call(f"load state of {name}", self._client.get_load_state, name)
+        return getattr(state.get("state"), "name", "") in {"Loaded", "Loading"}  # after a restart it says Loading for a minute
+
     def drop(self, collection: str) -> None:
         """Deletes a physical collection, its data, and any alias that points to it."""
 
@@ -146,15 +153,9 @@ class Catalog:
             epoch=int(properties.get(EPOCH) or 0),
             fields=describe.live_fields(description),
             indexes=changes.live_indexes(self.connection, name),
-            loaded=self._loaded(name),
+            loaded=self.loaded(name),
             properties={key: str(value) for key, value in properties.items() if key not in {STAMP, EPOCH}},
         )
-
-    def _loaded(self, name: str) -> bool:
-        if self.connection.server.lite:
-            return True  # it forgets at every closing of the file, so reads load it when they need it
-        state = self._call(f"load state of {name}", self._client.get_load_state, name)
-        return getattr(state.get("state"), "name", "") in {"Loaded", "Loading"}  # after a restart it says Loading for a minute
 
     def _alias(self, name: str, existing: Sequence[str] | None) -> str | None:
         try:
