@@ -153,7 +153,7 @@ class CreateAlias:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """The live generation cannot be altered into what the code says: a candidate is made beside it, by the steps that follow."""
+    """The live generation is not altered into what the code says: a candidate is made beside it, by the steps that follow."""
 
     risk: ClassVar[Risk] = "replacement"
     live: str
@@ -162,7 +162,7 @@ class Replace:
 
     def describe(self) -> str:
         """One line for a plan, and one for each reason."""
-        first = f"! replace: {self.live} cannot be altered into this; {self.candidate} is made beside it"
+        first = f"! replace: {self.live} is not altered into this; {self.candidate} is made beside it"
         return "\n".join((first, *(f"    {reason}" for reason in self.reasons)))
 
 

@@ -48,10 +48,15 @@ __all__ = [
 ]
 
 
-def diff(want: Want, have: Have) -> tuple[Action, ...]:
+def diff(want: Want, have: Have, *, beside: bool = False) -> tuple[Action, ...]:
     """The steps from what there is to what the code asks for; none means that nothing is to be done.
 
     Derived from the live state alone, so after an interrupted apply the same call gives the steps that are left.
+
+    Args:
+        want: The code.
+        have: What there is.
+        beside: Make a candidate even of what could be altered in place, so that no search has to wait.
 
     Raises:
         ConfigError: The name is taken by a collection that is none of ours.
@@ -66,7 +71,7 @@ def diff(want: Want, have: Have) -> tuple[Action, ...]:
         name, made = _made(want, have)
         return (*made, CreateAlias(want.spec.name, name))
     _check_owner(want, live.stamp)
-    for one in (live, *candidates(have)):
+    for one in () if beside else (live, *candidates(have)):
         steps = alterations(one.name, one.stamp, want.spec.normalised(), want.identity, have.can) if one.stamp else ()
         if steps:
             return steps

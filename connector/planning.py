@@ -22,8 +22,12 @@ from connector.plan import Have, candidates, diff, target
 from connector.planned import Plan, code_of, costs_of, state_of
 
 
-def plan_job(job: Job) -> Plan:
+def plan_job(job: Job, *, beside: bool = False) -> Plan:
     """What `apply_job` would do; changes nothing.
+
+    Args:
+        job: Whose collection.
+        beside: Make a candidate even of what could be altered in place, so that no search has to wait.
 
     Raises:
         ConfigError: The name is taken by something that connector did not make, or the server cannot hold the collection.
@@ -32,16 +36,19 @@ def plan_job(job: Job) -> Plan:
     parts = Parts.of(job)
     with connect(job.milvus) as connection:
         features.check(parts.spec, connection.server)
-        return _plan(connection, parts, Catalog(connection).have(parts.spec.name))
+        return _plan(connection, parts, Catalog(connection).have(parts.spec.name), beside=beside)
 
 
-def apply_job(job: Job, *, allow_replace: bool = False, allow_data_loss: bool = False, saved: Plan | None = None) -> Plan:
+def apply_job(
+    job: Job, *, allow_replace: bool = False, allow_data_loss: bool = False, beside: bool = False, saved: Plan | None = None
+) -> Plan:
     """Brings the collection to what the code says; after an interruption the same call finishes it.
 
     Args:
         job: Whose collection.
         allow_replace: A new generation may be made beside the live one, which stays live.
         allow_data_loss: Steps that may delete rows are allowed.
+        beside: As for `plan_job`; a saved plan says it itself.
         saved: A plan that was looked at before; nothing but its steps is done.
 
     Returns:
@@ -54,7 +61,8 @@ def apply_job(job: Job, *, allow_replace: bool = False, allow_data_loss: bool = 
     with connect(job.milvus) as connection:
         features.check(parts.spec, connection.server)
         catalog = Catalog(connection)
-        now = _plan(connection, parts, catalog.have(parts.spec.name))
+        beside = beside if saved is None else any(isinstance(action, Replace) for action in saved.actions)
+        now = _plan(connection, parts, catalog.have(parts.spec.name), beside=beside)
         if saved is not None:
             saved.check(now)
         _check_allowed(now.actions, allow_replace=allow_replace, allow_data_loss=allow_data_loss)
@@ -72,9 +80,9 @@ def _check_allowed(actions: Sequence[Action], *, allow_replace: bool, allow_data
             raise Refused(f"this may lose data: {action.describe()}\nnothing was changed", hint="--allow-data-loss does it nevertheless")
 
 
-def _plan(connection: Connection, parts: Parts, have: Have) -> Plan:
+def _plan(connection: Connection, parts: Parts, have: Have, *, beside: bool) -> Plan:
     want = parts.want
-    actions, live = diff(want, have), have.live
+    actions, live = diff(want, have, beside=beside), have.live
     rows = MilvusSink(connection, live.name, parts.spec).count() if actions and live is not None and live.loaded else 0
     costs = costs_of(actions, want, rows, _speed(parts.job)) if live is not None else {}
     return Plan(want.spec.name, actions, costs, tuple(_notes(parts, have, actions)), state_of(have), code_of(want))
@@ -84,7 +92,7 @@ def _notes(parts: Parts, have: Have, actions: Sequence[Action]) -> list[str]:
     found, live, job = target(parts.want, have), have.live, parts.job.where
     notes = []
     if any(isinstance(action, Replace) for action in actions):
-        notes.append(f"afterwards: connector run {job}, which fills it, then connector promote {job}")
+        notes.append(f"afterwards: connector run {job} (or connector copy {job}) fills it, then connector promote {job}")
         notes += [f"{one.name} was made for other code and waits, too; `connector prune` drops it by name" for one in candidates(have)]
     if found is not None and live is not None and found.name != live.name:
         notes.append(f"pending promote: {found.name} is what the code says, live is {live.name}: connector promote {job}")

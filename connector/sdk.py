@@ -63,23 +63,31 @@ def search(
     return search_job(job, query, field=field, limit=limit, where=where)
 
 
-def plan_changes(into: Any, *, milvus: Any = None, **settings: Any) -> Plan:
+def plan_changes(into: Any, *, milvus: Any = None, beside: bool = False, **settings: Any) -> Plan:
     """What `apply_changes` would do to a collection, with its cost; changes nothing.
 
     Args:
         into: The collection, a `Job`, or the path of a job file (which says the rest itself).
         milvus: As for `run`.
+        beside: Make a candidate even of what could be altered in place, so that no search has to wait.
         **settings: As for `run`; `namespace` decides who may write where keys are natural.
     """
-    return plan_job(_job_of(into, milvus, settings))
+    return plan_job(_job_of(into, milvus, settings), beside=beside)
 
 
 def apply_changes(
-    into: Any, *, milvus: Any = None, allow_replace: bool = False, allow_data_loss: bool = False, saved: Plan | None = None, **settings: Any
+    into: Any,
+    *,
+    milvus: Any = None,
+    allow_replace: bool = False,
+    allow_data_loss: bool = False,
+    beside: bool = False,
+    saved: Plan | None = None,
+    **settings: Any,
 ) -> Plan:
     """Brings a collection to what the code says, and returns what was done; see `planning.apply_job`, and `plan_changes` for `into`."""
     job = _job_of(into, milvus, settings)
-    return apply_job(job, allow_replace=allow_replace, allow_data_loss=allow_data_loss, saved=saved)
+    return apply_job(job, allow_replace=allow_replace, allow_data_loss=allow_data_loss, beside=beside, saved=saved)
 
 
 def copy(into: Any, *, milvus: Any = None, **settings: Any) -> Copied:

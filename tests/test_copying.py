@@ -42,6 +42,22 @@ def test_what_the_encoder_did_not_change_is_copied(place: Place, schema: str) ->
     assert place.call("plan", "job.yaml")[0] == 0
 
 
+def test_an_index_is_changed_without_a_pause(place: Place) -> None:
+    """Rule: what could be altered in place can be made beside the live one instead, and copied: no reload, no encoder call."""
+    place.write(3)
+    place.ok("run", "job.yaml")
+    graph = SCHEMA.replace('"fake:fake"', '"fake:fake", index=HNSW(M=8)').replace("import Coll", "import HNSW, Coll")
+    place.put("schema.py", graph)
+    assert json.loads(place.call("plan", "job.yaml", "--json")[1])["changes"][0]["action"] == "RebuildIndex"
+    assert place.call("plan", "job.yaml", "--beside", "--out", "plan.json")[0] == 10
+    assert "--allow-replace" in place.refused("apply", "job.yaml", "--plan", "plan.json")
+    place.ok("apply", "job.yaml", "--plan", "plan.json", "--allow-replace")
+    assert place.ok("copy", "job.yaml")["encoded"] == 0
+    done = place.ok("promote", "job.yaml")
+    assert (done["now"], any("recall@10 of HNSW" in check for check in done["checks"])) == ("notes__g2", True)
+    assert place.ok("run", "job.yaml")["counts"]["unchanged"] == 3
+
+
 def test_another_model_is_filled_without_the_source(place: Place) -> None:
     """Rule: the texts are in the collection, so they are encoded from there; it may be promoted though the source is gone."""
     place.candidate()

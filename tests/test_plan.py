@@ -279,7 +279,7 @@ def test_a_plan_reads_line_by_line() -> None:
         "+ create alias products -> products__g1",
     ]
     assert render((Replace(G1, G2, ("image: dim 384 live, 512 in code",)), Drift(G1, ("a: b",)))).splitlines() == [
-        "! replace: products__g1 cannot be altered into this; products__g2 is made beside it   [replacement]",
+        "! replace: products__g1 is not altered into this; products__g2 is made beside it   [replacement]",
         "    image: dim 384 live, 512 in code",
         "~ drift: products__g1 is not what its stamp says",
         "    a: b",

@@ -57,7 +57,7 @@ def test_a_plan_says_risk_and_cost() -> None:
     """Rule: what a step risks and costs stands on its line."""
     text = str(PLAN).splitlines()
     assert text[3:5] == [
-        f"! replace: g cannot be altered into this; h is made beside it   [replacement, {PLAN.costs[1]}]",
+        f"! replace: g is not altered into this; h is made beside it   [replacement, {PLAN.costs[1]}]",
         "    why",
     ]
     assert str(PLAN.costs[1]) == "20,000 rows, 20,000 inputs to encode, about 3 min, 30.7 MB of vectors"

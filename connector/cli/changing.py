@@ -21,6 +21,7 @@ _COLOURS = {"+": typer.colors.GREEN, "~": typer.colors.YELLOW, "-": typer.colors
 
 
 Target = Annotated[str, typer.Argument(metavar="JOB", help="The job file, or schemas/file.py:Class.", show_default=False)]
+Beside = Annotated[bool, typer.Option("--beside", help="Make a new generation even of what could be altered in place.")]
 Milvus = Annotated[str | None, typer.Option("--milvus", metavar="URI", help="Where the collection is, if no job says it.")]
 
 
@@ -28,6 +29,7 @@ def plan(
     job: Target,
     *,
     milvus: Milvus = None,
+    beside: Beside = False,
     out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Save the plan, for `apply --plan FILE`.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -35,7 +37,7 @@ def plan(
     from connector.planning import plan_job
 
     with errors(as_json=as_json):
-        found = plan_job(_load(job, milvus))
+        found = plan_job(_load(job, milvus), beside=beside)
         if out is not None:
             found.save(out)
         code = HAS_CHANGES if found.actions else 0
@@ -47,6 +49,7 @@ def apply(
     job: Target,
     *,
     milvus: Milvus = None,
+    beside: Beside = False,
     saved: Annotated[Path | None, typer.Option("--plan", metavar="FILE", help="Carry out this saved plan, or nothing.")] = None,
     allow_replace: Annotated[bool, typer.Option("--allow-replace", help="Make a new generation beside the live one.")] = False,
     allow_data_loss: Annotated[bool, typer.Option("--allow-data-loss", help="Take steps that may delete rows.")] = False,
@@ -58,7 +61,7 @@ def apply(
 
     with errors(as_json=as_json):
         read = Plan.read(saved) if saved is not None else None
-        done = apply_job(_load(job, milvus), allow_replace=allow_replace, allow_data_loss=allow_data_loss, saved=read)
+        done = apply_job(_load(job, milvus), allow_replace=allow_replace, allow_data_loss=allow_data_loss, beside=beside, saved=read)
         show({**done.to_json(), "exit_code": 0}, as_json=as_json, text=lambda _: _coloured(done))
 
 
