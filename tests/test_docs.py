@@ -90,6 +90,22 @@ def test_every_command_is_documented() -> None:
     assert [name for name in sorted(names) if f"`connector {name}" not in TEXT and f"`{name}" not in page] == []
 
 
+def test_options_that_are_documented_exist() -> None:
+    """Every option that the page about changes names belongs to a command."""
+    import inspect
+
+    from connector.cli import changing
+
+    made = {
+        f"--{name.replace('_', '-')}"
+        for command in vars(changing).values()
+        if inspect.isfunction(command)
+        for name in inspect.signature(command).parameters
+    }
+    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", (ROOT / "docs" / "changes.md").read_text()))
+    assert named - made <= {"--json", "--plan"}
+
+
 def test_every_plugin_is_documented() -> None:
     """Each registered name stands in the documentation."""
     missing = [f"{group}: {name}" for group in registry.GROUPS for name in registry.names(group) if f"`{name}`" not in TEXT]

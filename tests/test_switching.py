@@ -340,3 +340,36 @@ def test_from_python(place: Place) -> None:
     assert connector.rollback("schema.py:Notes", milvus=where).now == "notes__g1"
     assert connector.promote(job).before == "notes__g1"
     assert connector.prune("schema.py:Notes", milvus=where, yes=True) == ("notes__g1",)
+
+
+def test_a_bad_index_is_not_promoted(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An index that finds too little is told with its recall; who knows better lifts it."""
+    from connector import examining
+
+    place.candidate()
+    place.ok("run", "job.yaml")
+    monkeypatch.setattr(examining, "recall", lambda *_, **__: 0.5)
+    assert "recall@10 of AUTOINDEX is 0.500" in place.refused("promote", "job.yaml")
+    assert place.ok("promote", "job.yaml", "--min-recall", "0.4")["now"] == "notes__g2"
+
+
+def test_a_torn_document_is_not_promoted(place: Place) -> None:
+    """Rows of two versions, or fewer than there should be: the document is named."""
+    place.candidate()
+    place.ok("run", "job.yaml")
+    with connect(place.settings) as connection:
+        client = connection.client
+        Catalog(connection).load("notes__g2")
+        [row] = client.query("notes__g2", filter='path == "2.txt"', output_fields=["*"], consistency_level="Strong")
+        twice = {**row, "connector_content": row["connector_content"][:-1] + "2"}
+        connection.call("by hand", client.upsert, "notes__g2", [twice])
+    assert "1 documents are not whole: 2.txt" in place.refused("promote", "job.yaml")
+
+
+def test_a_server_that_is_not_there_is_told(tmp_path: Path) -> None:
+    """Try again later, for every command; nothing to plan against is no empty plan."""
+    gone = Place(tmp_path, MilvusSettings(uri="http://127.0.0.1:9"))
+    gone.put("job.yaml", gone.job.replace('"http://127.0.0.1:9"', '"http://127.0.0.1:9", "retry_deadline": 0.5'))
+    for words in (["plan"], ["apply"], ["copy"], ["promote"], ["rollback"], ["prune"]):
+        code, _, err = gone.call(*words, "job.yaml")
+        assert (code, "127.0.0.1:9" in err) == (4, True), err
