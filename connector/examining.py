@@ -121,9 +121,12 @@ def _documents(result: Examination, ledger: Ledger, inventory: Inventory, terms:
 
 
 def _vanished(one: tuple[str, str], ledger: Ledger, terms: Terms) -> bool:
-    """Whether a document of ours is missing because the source no longer had it: a mirror takes it away from the live one, too."""
+    """Whether a document of ours is missing because the source no longer had it: a mirror takes it away from the live one, too.
+
+    Only a ledger that knows the candidate's documents can tell that it was not rejected.
+    """
     namespace, document = one
-    return namespace == terms.namespace and terms.mirror and not ledger.known([document])
+    return namespace == terms.namespace and terms.mirror and ledger.counts()[0] > 0 and not ledger.known([document])
 
 
 def _rows(result: Examination, sink: MilvusSink, inventory: Inventory) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 import connector
 from connector.testing.encoders import fake_vector
+from tests.milvus.tiers import TIERS
 from tests.test_switching import NEW_MODEL, Place, block, place
 from tests.workfolder import SCHEMA
 
@@ -102,6 +103,28 @@ def test_no_search_fails_or_mixes_two_models(place: Place) -> None:
         assert loop.errors == []
         assert loop.mixed == []
         assert min(loop.seen["old"], loop.seen["new"]) > 5
+
+
+@pytest.mark.parametrize("place", TIERS[1:], indirect=True)
+def test_an_answer_of_a_collection_that_is_being_released_is_not_taken(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rule: Milvus 2.3.5 answers with nothing, and no error, in the moment of a release; the search is made again."""
+    from connector import searching
+    from connector.milvus.search import search as real
+
+    place.write(3)
+    place.ok("run", "job.yaml")
+    asked: list[str] = []
+
+    def empty_once(connection: Any, name: str, *given: Any, **options: Any) -> Any:
+        asked.append(name)
+        if len(asked) > 1:
+            return real(connection, name, *given, **options)
+        connection.client.release_collection(name)
+        return [[]]
+
+    monkeypatch.setattr(searching, "search", empty_once)
+    assert len(connector.search(job_with(place, "schema.py"), QUERY)) == 3
+    assert asked == ["notes__g1", "notes__g1"]
 
 
 def job_with(place: Place, schema: str) -> connector.Job:

@@ -190,7 +190,8 @@ def test_what_a_mirror_no_longer_has_need_not_be_there(place: Place) -> None:
     (place.root / "notes" / "2.txt").unlink()
     place.ok("run", "job.yaml")
     assert "missing: 2.txt" in place.refused("promote", "job.yaml")
-    place.put("job.yaml", place.job + "sync: mirror\n")
+    place.put("job.yaml", place.job + "sync: mirror\nstate: other.db\n")
+    assert "missing: 2.txt" in place.refused("promote", "job.yaml"), "without a ledger it may as well have been rejected"
     place.ok("run", "job.yaml")
     assert place.ok("promote", "job.yaml")["now"] == "notes__g2"
 
