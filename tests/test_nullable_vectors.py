@@ -133,4 +133,4 @@ def test_nothing_is_like_a_row_without_a_vector() -> None:
     spec: Any = spec_of(Shop)
     sink: Any = MemorySink(rows={"a": {"caption": None}})
     with pytest.raises(ConfigError, match="the row 'a' has no vector in `caption`"):
-        _stored(sink, Key("a"), SimpleNamespace(spec=spec), spec.vectors[1])  # type: ignore[arg-type]  # all that it looks at
+        _stored(sink, Key("a"), SimpleNamespace(spec=spec, field=spec.vectors[1]))  # type: ignore[arg-type]  # all that it looks at

@@ -13,12 +13,13 @@ import pytest
 
 import connector
 from connector import building
-from connector.assembly import plan, run_job
+from connector.assembly import run_job
 from connector.comparing import compare_job
 from connector.errors import AuthError, ConnectorError, PlanNeeded, SinkError, Throttled, Transient
 from connector.job import Job
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import Connection, connect
+from connector.planning import plan_job
 from connector.report import RunReport
 from connector.schema import Collection, Field, Vector, VectorField
 from connector.stations import Options
@@ -179,7 +180,7 @@ def test_looking_changes_nothing(milvus: FaultyMilvus, job: Job) -> None:
     run_job(job, Options(limit=10))
     milvus.requests.clear()
     connector.search(job, "text 3")
-    plan(job)
+    plan_job(job)
     compare_job(job)
     check_job(job)
     assert {one.method for one in milvus.requests} <= READS
