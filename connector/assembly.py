@@ -15,7 +15,7 @@ from functools import partial
 
 from connector.building import Front, Parts, stations_of
 from connector.encoding import Encoding
-from connector.errors import PlanNeeded, TooManyRejects
+from connector.errors import TooManyRejects
 from connector.faults import hit
 from connector.grounds import ground_of
 from connector.job import Job
@@ -26,7 +26,7 @@ from connector.milvus.client import Connection, connect
 from connector.milvus.indexing import wait_for_indexes
 from connector.milvus.sink import MilvusSink
 from connector.pipeline import run
-from connector.plan import Generation, standing, steps, target
+from connector.plan import Generation, required, standing, steps
 from connector.probing import Goldens
 from connector.readback import read_back
 from connector.recovery import recover
@@ -49,9 +49,7 @@ def _generation(connection: Connection, parts: Parts) -> tuple[Generation, list[
     catalog = Catalog(connection)
     catalog.apply(steps(parts.want, catalog.have(parts.spec.name)), parts.want)
     have = catalog.have(parts.spec.name)
-    found = target(parts.want, have)
-    if found is None or found.stamp is None:
-        raise PlanNeeded(f"no generation of `{parts.spec.name}` is what the code says", hint=f"connector plan {parts.job.where}")
+    found = required(parts.want, have, parts.job.where)
     catalog.load(found.name)
     return found, standing(found, have, parts.job.where)
 

@@ -17,6 +17,7 @@ from connector.ledger import Ledger
 from connector.loading import load_collection
 from connector.milvus.client import connect
 from connector.milvus.erasing import erase
+from connector.vectorcache import clear
 
 
 class Erasure(BaseModel):
@@ -98,6 +99,7 @@ def purge(job: Job) -> Erasure:
 
 
 def _erase(result: Erasure, job: Job) -> None:
+    clear(job.cache_path)  # it knows inputs, not documents: whose vectors they are cannot be told
     with connect(job.milvus) as connection:
         done = erase(connection, load_collection(job.into), job.scope, result.document)
     result.collections = [asdict(one) for one in done]

@@ -41,6 +41,7 @@ __all__ = [
     "generation_number",
     "indexes_of",
     "render",
+    "required",
     "standing",
     "steps",
     "target",
@@ -107,6 +108,19 @@ def target(want: Want, have: Have) -> Generation | None:
             _check_owner(want, one.stamp)
             return one
     return None
+
+
+def required(want: Want, have: Have, job: str) -> Generation:
+    """As `target`, for whoever cannot go on without one.
+
+    Raises:
+        PlanNeeded: There is none.
+        Refused: Another namespace owns it.
+    """
+    found = target(want, have)
+    if found is None:
+        raise PlanNeeded(f"no generation of `{want.spec.name}` is what the code says", hint=f"connector plan {job}")
+    return found
 
 
 def differences(want: Want, stamp: Stamp) -> tuple[str, ...]:

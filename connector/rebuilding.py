@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from connector.building import Front, Parts
-from connector.grounds import existing, ground_of
+from connector.grounds import ground_of
 from connector.job import Job
 from connector.ledger import Ledger
 from connector.milvus.client import connect
+from connector.milvus.peek import look
+from connector.plan import required
 from connector.recovery import restore
 from connector.report import Stopwatch
 from connector.stations import Options
@@ -24,7 +26,7 @@ def rebuild_job(job: Job) -> int:
     """
     parts = Parts.of(job)
     front = Front.of(parts, Options(), Stopwatch())
-    found = existing(parts)
+    found = required(parts.want, look(parts.job.milvus, parts.spec.name)[1], parts.job.where)
     with Ledger(job.state_path) as ledger, connect(job.milvus) as connection:
         natural = not parts.spec.primary.generated
         ledger.enter(job.scope, found.stamp.uid if found.stamp else "", front.fingerprint, front.settings, natural=natural)

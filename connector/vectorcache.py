@@ -23,7 +23,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from connector.errors import RowError
+from connector.errors import ConfigError, RowError
 from connector.probing import COSINE, Goldens
 from connector.record import fingerprint
 
@@ -175,6 +175,25 @@ class VectorCache:
         connection.execute("DELETE FROM vectors WHERE seq <= ?", (last,))
         connection.execute("UPDATE size SET bytes = ?", (max(0, size),))
         connection.commit()
+
+
+def clear(path: Path) -> None:
+    """Deletes every vector of a cache, so that their numbers are gone from the file too; a cache that is not there is no error.
+
+    Raises:
+        ConfigError: Another program keeps the file busy, or the disk fails; the vectors may still be there.
+    """
+    if not path.exists():
+        return
+    try:
+        with contextlib.closing(_open(path)) as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            with connection:
+                connection.execute("DELETE FROM vectors")
+                connection.execute("UPDATE size SET bytes = 0")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except (sqlite3.Error, OSError) as error:
+        raise ConfigError(f"{path}: the kept vectors could not be deleted ({error})", hint="do it again, or delete the file") from error
 
 
 def input_key(value: Any, modality: str) -> tuple[bytes | None, Any]:

@@ -17,13 +17,15 @@ from pydantic import BaseModel, Field
 from connector.building import Front, Parts, stations_of
 from connector.errors import TooManyRejects
 from connector.findings import Ground
-from connector.grounds import existing, ground_of
+from connector.generations import Generation
+from connector.grounds import ground_of
 from connector.job import Job
 from connector.keeping import KeepingSink
 from connector.ledger import Ledger
 from connector.listing import listing
 from connector.milvus.client import connect
-from connector.plan import Generation
+from connector.milvus.peek import look
+from connector.plan import required
 from connector.reconcile import balance, compare_rows, gather, reconcile
 from connector.report import RunReport, Stopwatch
 from connector.stations import Options
@@ -133,7 +135,7 @@ def verify_job(job: Job, *, full: bool = False, repair: bool = False, source: bo
     begun = time.perf_counter()
     parts = Parts.of(job)
     front = Front.of(parts, Options(), Stopwatch())
-    found = existing(parts)
+    found = required(parts.want, look(parts.job.milvus, parts.spec.name)[1], parts.job.where)
     result = Verification(job=job.job, collection=found.name, seed=seed or os.urandom(4).hex(), repaired=repair)
     with Ledger(job.state_path) as ledger, connect(job.milvus) as connection:
         _enter(ledger, front, found, repair=repair)

@@ -15,7 +15,19 @@ PLUGINS = ("sources", "parsers", "splitters", "encoders", "milvus", "testing")
 COMPOSERS = {
     f"connector.{name}"
     for name in (
-        *("assembly", "building", "checking", "cli", "comparing", "copying", "examining", "forgetting", "grounds", "job_schema", "keeping"),
+        *(
+            "assembly",
+            "building",
+            "checking",
+            "cli",
+            "comparing",
+            "copying",
+            "examining",
+            "forgetting",
+            "grounds",
+            "job_schema",
+            "keeping",
+        ),
         *("planning", "rebuilding", "sdk", "searching", "switching", "verifying"),
     )
 }

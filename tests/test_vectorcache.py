@@ -13,6 +13,7 @@ import pytest
 
 import connector
 from connector import faults
+from connector.job import Job
 from connector.probing import Goldens
 from connector.record import Row
 from connector.schema import Collection, Field, Vector, VectorField
@@ -259,3 +260,17 @@ def test_unchanged_runs_do_not_touch_it() -> None:
     """Nothing is looked up for documents that are skipped."""
     run(rows_of(100))
     assert run(rows_of(100)).reused == 0
+
+
+def test_what_is_forgotten_leaves_no_vector() -> None:
+    """The right to erasure holds for kept vectors too: their numbers are not in the file any more."""
+    run()
+    numbers = fake_vector("thing 7").astype("<f4").tobytes()
+    files = [Path(f".connector/vectors.db{end}") for end in ("", "-wal")]
+    assert any(numbers in file.read_bytes() for file in files if file.exists())
+    job = Job.check({"job": "things", "into": Things, "source": None, "milvus": {"uri": "things.db"}}, where="test")
+    erased = connector.forget(job, "k7")
+    assert erased is not None
+    assert erased.rows_left == 0
+    assert not any(numbers in file.read_bytes() for file in files if file.exists())
+    assert run([row for row in ROWS if row["id"] != "k7"]).counts.unchanged == 19
