@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench faults clean
+.PHONY: help demo test lint bench faults parity clean
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -38,6 +38,11 @@ test: $(VENV)/.dev  ## run the whole suite
 lint: $(VENV)/.dev  ## ruff and mypy strict
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+parity: $(VENV)/.dev  ## every encoder family against its own library, as a table
+	@rm -f .connector/parity.jsonl; mkdir -p .connector
+	CONNECTOR_PARITY=$(CURDIR)/.connector/parity.jsonl $(BIN)/python -m pytest -n 2 tests/encoders
+	$(BIN)/python tests/encoders/parity_table.py .connector/parity.jsonl
 
 faults: $(VENV)/.dev  ## the long kill tests, with a table of what was injected and found
 	CONNECTOR_RANDOM_KILLS=50 CONNECTOR_ALL_FAILPOINTS=1 CONNECTOR_HISTORIES=60 $(BIN)/python -m pytest tests/faults tests/server -v
