@@ -95,13 +95,24 @@ class LedgerFile:
                 raise ConfigError(
                     f"{self.path}: the ledger cannot be written: {error}", hint="make room or mend the permissions, then run again"
                 ) from error
+            except sqlite3.DatabaseError as error:
+                self._db.rollback()
+                raise self._damaged(error) from error
             except BaseException:
                 self._db.rollback()
                 raise
 
     def _rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
         with self._mutex:
-            return self._db.execute(sql, values).fetchall()
+            try:
+                return self._db.execute(sql, values).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise self._damaged(error) from error
+
+    def _damaged(self, error: sqlite3.DatabaseError) -> ConfigError:
+        """Damage inside of a file shows only when the place is read, in the middle of a run."""
+        hint = "move the file away: the next run rebuilds it from the collection, and encodes nothing for it"
+        return ConfigError(f"{self.path}: the ledger is damaged: {error}", hint=hint)
 
     # Runs
 

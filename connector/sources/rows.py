@@ -29,7 +29,7 @@ class RowsSource:
 
     mode: Literal["listing", "cursor"] = "listing"
 
-    def __init__(self, rows: Iterable[dict[str, Any]], key: str | None = None, name: str = "rows") -> None:
+    def __init__(self, rows: Any, key: str | None = None, name: str = "rows") -> None:
         if isinstance(rows, (str, bytes, dict)) or not isinstance(rows, Iterable):
             raise ConfigError(f"{name}: wants an iterable of dicts, found {type(rows).__name__}", hint="pass a list of dicts")
         self.numbered = key is None

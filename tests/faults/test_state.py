@@ -74,6 +74,24 @@ def test_a_damaged_ledger_is_rebuilt(shop: Workshop, damage: Callable[[Path], No
     assert shop.converged(f"ledger {damage.__name__}")
 
 
+def test_damage_inside_of_a_ledger_is_told(shop: Workshop) -> None:
+    """Pages overwritten in the middle: no traceback but what to do, and what is then done converges."""
+    before = shop.here()
+    with sqlite3.connect(shop.folder / "state.db") as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    path = shop.folder / "state.db"
+    data = bytearray(path.read_bytes())
+    data[4096:] = b"\xff" * (len(data) - 4096)
+    path.write_bytes(bytes(data))
+    with pytest.raises(ConfigError, match=r"damaged|cannot be read"):
+        shop.here()
+    for name in ("state.db", "state.db-wal", "state.db-shm"):
+        (shop.folder / name).unlink(missing_ok=True)
+    report = shop.here()
+    assert (report.encoded, report.counts.listed) == (0, before.counts.listed)
+    assert shop.converged("pages overwritten")
+
+
 def test_a_newer_ledger_is_refused(shop: Workshop) -> None:
     """A file of a newer release is left as it is: exit 2."""
     shop.here()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import connector
 from connector.errors import ConfigError, DocumentError
 from connector.record import Document, Payload
 from connector.sources.rows import RowsSource
@@ -88,3 +89,9 @@ def test_what_is_no_iterable_of_rows_is_refused(rows: Any) -> None:
     """A dict, a text or a number instead of rows is the caller's mistake, told at once."""
     with pytest.raises(ConfigError, match="wants an iterable of dicts"):
         RowsSource(rows)
+
+
+def test_rows_given_by_name_can_be_read_again() -> None:
+    """A list stays a list on its way through the registry: a job object can be run twice."""
+    source = connector.source("rows", rows=[{"id": 1}, {"id": 2}], key="id")
+    assert [len(list(source.read("", None))) for _ in range(2)] == [2, 2]
