@@ -90,7 +90,7 @@ def copy_job(job: Job) -> Copied:
         source, sink = (MilvusSink(connection, name, parts.spec) for name in (live.name, candidate.name))
         with contextlib.ExitStack() as models:
             handles = {one.field.name: models.enter_context(_handle(parts, one)) for one in copy.encoded}
-            rows = sum(_write(sink, copy.window(page, handles)) for page in _pages(source.scan(None, copy.names), parts.spec.vectors))
+            rows = sum(_write(sink, copy.window(page, handles)) for page in _pages(source.scan(None, copy.names), parts.spec.sent))
         extra = _extra(source, sink)
         sink.delete(extra)
         catalog.write(candidate.name, {key: value for key, value in live.properties.items() if key.startswith(RUN)})
@@ -137,8 +137,8 @@ class _Copy:
         for one in missing:
             if one.default is None and not one.nullable:
                 raise ConfigError(f"{live.name} has no such field {one.name}, and it has no default", hint=_INSTEAD)
-        vectors = tuple(one for one in parts.spec.vectors if _unchanged(one, parts, live))
-        encoded = tuple(_bound(one, parts, there, live) for one in parts.spec.vectors if one not in vectors)
+        vectors = tuple(one for one in parts.spec.sent if _unchanged(one, parts, live))
+        encoded = tuple(_bound(one, parts, there, live) for one in parts.spec.sent if one not in vectors)
         return cls(same, missing, vectors, encoded, _fingerprints(parts, live, again=bool(missing)))
 
     @property

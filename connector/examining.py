@@ -134,10 +134,10 @@ def _rows(result: Examination, sink: MilvusSink, inventory: Inventory) -> None:
     if counted != listed:
         result.problems.append(f"{sink.collection} counts {counted:,} rows and lists {listed:,}")
     asked = inventory.sample(QUERIES)
-    names = [*(one.name for one in sink.spec.fields), *(one.name for one in sink.spec.vectors)]
+    names = [*(one.name for one in sink.spec.fields), *(one.name for one in sink.spec.sent)]
     found = sink.read(asked, names)
     bad = [key for key in asked if key not in found]
-    for one in sink.spec.vectors:
+    for one in sink.spec.sent:
         if one.dim is not None and one.dtype in {"float32", "float16"}:
             vectors = {key: np.asarray(row[one.name]) for key, row in found.items() if row[one.name] is not None}
             bad += [key for key, vector in vectors.items() if vector.shape != (one.dim,) or not np.isfinite(vector).all()]
@@ -149,7 +149,7 @@ def _rows(result: Examination, sink: MilvusSink, inventory: Inventory) -> None:
 
 def _indexes(result: Examination, connection: Connection, sink: MilvusSink, inventory: Inventory, terms: Terms) -> None:
     rows, keys = inventory.rows(), inventory.sample(SAMPLE)
-    for one in sink.spec.vectors:
+    for one in sink.spec.sent:
         if not keys or not measurable(one):
             continue
         sample = {key: row[one.name] for key, row in sink.read(keys, [one.name]).items() if row[one.name] is not None}

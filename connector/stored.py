@@ -50,10 +50,10 @@ class RowDigest:
 
     def __init__(self, spec: CollectionSpec) -> None:
         self._scalars = [(field.name, _plain(field), _default(field)) for field in spec.fields if field.type not in _REWRITTEN]
-        self._vectors = spec.vectors
-        row_bytes = sum(field.row_bytes for field in spec.vectors) + sum(field.max_length or 64 for field in spec.fields)
+        self._vectors = spec.sent
+        row_bytes = sum(field.row_bytes for field in spec.sent) + sum(field.max_length or 64 for field in spec.fields)
         self.rows_a_request = max(1, min(MAX_ROWS, READ_BYTES // row_bytes))
-        self.fields = [*(name for name, _, _ in self._scalars), *(field.name for field in spec.vectors)]
+        self.fields = [*(name for name, _, _ in self._scalars), *(field.name for field in spec.sent)]
 
     def of_rows(self, rows: Sequence[Mapping[str, Any]], vectors: Mapping[str, Any], indices: Sequence[int]) -> list[int]:
         """Digests of some rows of a window: scalars in `rows`, vectors (n, dim) or n dicts by field, as they are sent."""

@@ -18,7 +18,6 @@ from connector.encoders.folding import folded, lowered
 from connector.encoders.lanes import LaneModel
 from connector.encoders.resizing import Preprocessing
 from connector.encoders.timm_config import Network
-from connector.encoders.timm_library import build, everything, take
 from connector.encoders.torch_device import dtype_of, resolve_device, resolve_precision
 from connector.encoders.vectors import joined
 from connector.interfaces import DeviceSpec, Head, Output, Prepared
@@ -39,6 +38,8 @@ def load(network: Network, weights: Path, name: str, spec: DeviceSpec, how: Prep
     Raises:
         ConfigError: The device or precision is not there, or the weights are broken or not this network's.
     """
+    from connector.encoders.timm_library import build, everything, take  # here, so that other families' networks are run without timm
+
     device = resolve_device(spec.device)
     precision = resolve_precision(spec.precision, device)
     built = build(network.architecture, network.args, network.pretrained, weights, name)

@@ -52,6 +52,7 @@ _RPC: tuple[_Row, ...] = (
     ("PERMISSION_DENIED", "", AuthError, "the user lacks a privilege: {text}", "grant it, or use another user"),
     ("RESOURCE_EXHAUSTED", "larger than max", RequestTooLarge, "{text}", ""),
     ("RESOURCE_EXHAUSTED", "", Throttled, "{text}", ""),
+    ("UNKNOWN", "service unavailable|not ready", Transient, "the server is starting or stopping: {text}", ""),
     ("UNIMPLEMENTED", "", ConfigError, "the server does not know this request: {text}", "is this the grpc port? Else upgrade the server"),
     *((status, "", Transient, f"no answer in time ({status})", "") for status in ("DEADLINE_EXCEEDED", "CANCELLED", "ABORTED")),
 )

@@ -95,7 +95,7 @@ def expected_rows(job: Job) -> dict[Key, Row]:
     spec = front.parts.spec
     conform = Conform(spec, job.scope, front.fingerprint, last_wins=front.source.mode == "cursor")
     limits = WindowLimits(vector_bytes=sum(one.row_bytes for one in spec.vectors))
-    ready = [one for one in spec.vectors if one.encoder is None]
+    ready = list(spec.ready)
     expected: dict[Key, Row] = {}
     with Encoding(front.parts.bindings, job.encode, ready=ready, workers=0) as encoding:
         for window in encoding(windows(_visits(front), limits)):
@@ -124,7 +124,7 @@ def check_job(job: Job | str | Path) -> Verdict:
         if found is None:
             raise PlanNeeded(f"no generation of `{parts.spec.name}` is what the code says", hint=f"connector run {job.where}")
         sink = MilvusSink(connection, found.name, parts.spec)
-        names = [*(one.name for one in parts.spec.fields), *(one.name for one in parts.spec.vectors)]
+        names = [*(one.name for one in parts.spec.fields), *(one.name for one in parts.spec.sent)]
         rows = [(row[parts.spec.primary.name], row) for row in sink.scan(job.scope, names)]
         return compare(expected, rows, counted=sink.count(job.scope))
 

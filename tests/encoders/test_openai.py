@@ -34,7 +34,7 @@ SECRET = "sk-Geheim1"  # noqa: S105 - of the fake
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Fake]:
     """A running fake; retries wait for milliseconds."""
-    monkeypatch.setattr(RetryPolicy.__init__, "__defaults__", (300.0, 0.002, 0.01))
+    monkeypatch.setattr(RetryPolicy.__init__, "__defaults__", (300.0, 0.002, 0.01, False))
     with serving() as fake:
         monkeypatch.setenv("OPENAI_BASE_URL", fake.url)
         monkeypatch.delenv("OPENAI_API_KEY", raising=False)

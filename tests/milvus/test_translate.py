@@ -58,6 +58,7 @@ CASES: list[tuple[Exception, type[errors.ConnectorError], str]] = [
     (Rpc(S.UNAVAILABLE, "errors resolving nohost:19530: Domain name not found"), errors.Transient, "host name is not known"),
     (Rpc(S.UNAVAILABLE, "last error: Socket closed"), errors.Transient, "still starting"),
     (Rpc(S.UNAVAILABLE, "something else"), errors.Transient, "something else"),
+    (Rpc(S.UNKNOWN, "service unavailable: internal: Milvus Proxy is not ready yet. please wait"), errors.Transient, "starting or stopping"),
     (Rpc(S.DEADLINE_EXCEEDED), errors.Transient, "no answer in time"),
     (Rpc(S.CANCELLED), errors.Transient, "no answer"),
     (Rpc(S.ABORTED), errors.Transient, "no answer"),
