@@ -56,6 +56,10 @@ class Encoding:
         stopwatch: Adds up the seconds of `prepare` and `encode`.
         goldens: What the stamp knows of the encoders.
         cache: Vectors that were paid for before.
+
+    Attributes:
+        counters: What it came to so far.
+        workers: As given; may be changed between two calls.
     """
 
     def __init__(
@@ -75,7 +79,7 @@ class Encoding:
         self._ready = list(ready)
         self._groups = grouped(bindings, devices or {})
         self._stop = stop or threading.Event()
-        self._workers = workers
+        self.workers = workers
         self._stopwatch = stopwatch or Stopwatch()
         self._goldens = goldens or Goldens()
         self._reuse = Reuse(cache, self._goldens)
@@ -88,6 +92,11 @@ class Encoding:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._replicas.clear()
         self._open.close()
+
+    @property
+    def precisions(self) -> dict[str, str]:
+        """What each model that is loaded computes in, by the encoder's name."""
+        return {replica.name: replica.model.precision for replica in self._replicas.values()}
 
     def __call__(self, windows: Iterator[Window]) -> Iterator[Window]:
         """Yields the windows with `vectors` and `bad` filled in; a vector that must not be stored stays zeros.
@@ -116,8 +125,8 @@ class Encoding:
 
     def _prepared(self, windows: Iterator[Window]) -> Iterator[Slice]:
         prepare = partial(prepared, stopwatch=self._stopwatch, reuse=self._reuse)
-        slices = parallel_map(prepare, cut(windows, self._groups, self._ready), workers=self._workers, ahead=self._workers + 2)
-        return prefetch(merged(slices), depth=min(self._workers, 2), size=lambda batch: batch.nbytes, max_bytes=MAX_PREPARED)
+        slices = parallel_map(prepare, cut(windows, self._groups, self._ready), workers=self.workers, ahead=self.workers + 2)
+        return prefetch(merged(slices), depth=min(self.workers, 2), size=lambda batch: batch.nbytes, max_bytes=MAX_PREPARED)
 
     def _prepare_room(self, window: Window) -> None:
         for binding in self._bindings:

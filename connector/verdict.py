@@ -40,17 +40,28 @@ def verdict(stations: Mapping[str, float], wall: float, workers: int) -> str:
     encode = stations.get("encode", 0.0)
     if wall < ENOUGH or not encode:
         return ""
-    busy = min(1.0, encode / wall)
-    loads = {name: seconds / (max(1, workers) if name in THREADED else 1) for name, seconds in stations.items() if name != "encode"}
-    most = max(loads, key=lambda name: loads[name], default="")
-    said = f"the encoder was busy for {busy:.0%} of the time"
+    said = f"the encoder was busy for {min(1.0, encode / wall):.0%} of the time"
+    most, load = busiest(stations, workers)
     if not most:
         return said
-    held = f"next bottleneck: {most} ({loads[most] / wall:.0%})"
-    if busy >= BUSY:
-        return f"{said}; faster with another device, precision or batch under encode; {held}"
-    return f"{said}; {held}; try {_setting(most, workers)}"
+    held = f"next bottleneck: {most} ({load / wall:.0%})"
+    return f"{said}; {advice(held, most, workers, enough=encode / wall >= BUSY)}"
 
 
-def _setting(station: str, workers: int) -> str:
-    return f"more workers than {workers}" if station in THREADED else _SETTINGS.get(station, "a profile of it")
+def busiest(stations: Mapping[str, float], workers: int) -> tuple[str, float]:
+    """The station beside the encoder that has most to do, and its seconds a thread; ("", 0) if there is none.
+
+    Args:
+        stations: Seconds of work by station, summed over threads.
+        workers: Threads of the stations in `THREADED`.
+    """
+    loads = {name: seconds / (max(1, workers) if name in THREADED else 1) for name, seconds in stations.items() if name != "encode"}
+    return max(loads.items(), key=lambda one: one[1], default=("", 0.0))
+
+
+def advice(held: str, station: str, workers: int, *, enough: bool) -> str:
+    """What would make it faster: of the encoder if that is at work for long `enough`, else of the station that is `held` to be next."""
+    if enough:
+        return f"faster with another device, precision or batch under encode; {held}"
+    setting = f"more workers than {workers}" if station in THREADED else _SETTINGS.get(station, "a profile of it")
+    return f"{held}; try {setting}"

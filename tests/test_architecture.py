@@ -17,6 +17,7 @@ COMPOSERS = {
     for name in (
         *(
             "assembly",
+            "benching",
             "building",
             "checking",
             "cli",

@@ -80,7 +80,7 @@ def test_every_command_is_documented() -> None:
     """A command that is not in the documentation does not exist for its users."""
     names = commands(app)
     assert names == {
-        *("init", "check", "plan", "apply", "run", "search", "status", "plugins", "models pull", "schema json"),
+        *("init", "check", "plan", "apply", "run", "search", "status", "bench", "plugins", "models pull", "schema json"),
         *("verify", "forget", "purge"),
         *("state show", "state export", "state import", "state rebuild", "state reset"),
         *("copy", "promote", "rollback", "prune"),

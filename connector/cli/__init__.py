@@ -3,7 +3,7 @@
 Heavy modules are imported inside the commands, so that `--help` answers at once. Exit codes are those of the error tree (`errors.py`); 10
 means that `plan` has changes.
 
-    jobs.py     run, search, status                     looking.py  check, plugins
+    jobs.py     run, search, status                     looking.py  check, bench, plugins
     changing.py plan, apply, copy, promote, rollback, prune
     rejects.py  rejects list, show, retry, export       setup.py    init, schema json, models pull
     upkeep.py   verify, forget, purge                   state.py    state show, export, import, rebuild, reset
@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Keeps Milvus vector collections in step with your data.",
 )
-for _command in (setup.init, looking.check, changing.plan, changing.apply, jobs.run, jobs.search, jobs.status, looking.plugins):
+for _command in (setup.init, looking.check, changing.plan, changing.apply, jobs.run, jobs.search, jobs.status, looking.bench, looking.plugins):
     app.command()(_command)
 for _command in (changing.copy, changing.promote, changing.rollback, changing.prune):
     app.command()(_command)

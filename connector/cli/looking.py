@@ -1,8 +1,8 @@
-"""The commands that only look: `check` tries a job on a few documents, `plugins` says what is installed."""
+"""The commands that only look: `check` tries a job on a few documents, `bench` measures it, `plugins` says what is installed."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +20,24 @@ def check(job: JobFile, *, as_json: AsJson = False) -> None:
         if result.message:
             say(result.message)
         raise typer.Exit(result.exit_code)
+
+
+def bench(
+    job: JobFile,
+    *,
+    device: Annotated[str | None, typer.Option(help="Measure on this device instead of the job's own: cpu, cuda, cuda:1.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.1, help="How long the sample keeps one station after the other busy.")] = 20.0,
+    no_write: Annotated[bool, typer.Option("--no-write", help="Write nowhere, not even to a throw-away collection.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the model, each station and the pipeline on a sample; touches nothing of the job."""
+    from connector.benching import bench_job
+    from connector.stopping import Stop
+
+    stop = Stop()
+    with errors(as_json=as_json), stop.on_signals():
+        result = bench_job(load_job(job), seconds=seconds, device=device, write=not no_write, stop=stop)
+        show(result.document() if as_json else result, as_json=as_json, text=str)
 
 
 def plugins(*, as_json: AsJson = False) -> None:
