@@ -1,11 +1,10 @@
-"""Pictures a second into Milvus Lite: connector against a plain timm model, torch's DataLoader and a pymilvus upsert, same files.
+"""Pictures a second into Milvus Lite: connector against timm with a torch DataLoader and a plain pymilvus upsert, same photos.
 
-Runs the two in turn, several times, each in a process of its own with a new database; who begins changes from round to round. Start-up
-(imports, loading the model, creating the collection) is excluded on both sides; connector's side includes listing, hashing and
-committing. The photos are synthetic, 0.3 to 2 megapixels: noise of several sizes, which compresses about as photos do. Prints what came
-of it and writes it as JSON; a ratio of 2 means that connector takes half the time.
+Start-up (imports, loading the model, creating the collection) is excluded on both sides; connector's side includes listing, hashing and
+committing. The photos are synthetic, 0.3 to 2 megapixels: noise of several sizes, which compresses about as photos do. EfficientNet-Lite0
+has its real weights, the other models random ones, which take as long. The limit is that of the same job, by `connector bench`.
 
-    python tests/bench/images.py [--pictures 500] [--rounds 5] [--loaders 2] [--out bench-images.json]
+    python -m tests.bench.images [--model resnet50] [--pictures 500] [--rounds 5] [--loaders 2] [--out bench-images.json]
 """
 
 from __future__ import annotations
@@ -13,20 +12,18 @@ from __future__ import annotations
 import argparse
 import json
 import runpy
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from connector.job import Job
 from connector.schema import Collection, Field, Vector, VectorField
+from tests.bench.rounds import ROOT, Benchmark, Measured, limit, main
 
 SEED = 20_261_123
-DIM = 1280
-SCRIPT = Path(__file__).parents[2] / "docker" / "models" / "efficientnet_lite0.py"
+DIMS = {"tf_efficientnet_lite0": 1280, "resnet50": 2048, "vit_small_patch16_224": 384}
 
 
 def photo(path: Path, number: int) -> None:
@@ -50,41 +47,76 @@ def photos(folder: Path, count: int) -> None:
         list(pool.map(lambda number: photo(folder / f"{number:05}.jpg", number), range(count)))
 
 
-def ours(photos: Path, folder: Path, model: Path, _loaders: int) -> float:
-    """Seconds of a run, start-up excluded."""
-    import connector
+def prepare(folder: Path, given: argparse.Namespace) -> None:
+    """Draws the photos and writes the model folder."""
+    (folder / "photos").mkdir()
+    photos(folder / "photos", given.pictures)
+    if given.model == "tf_efficientnet_lite0":
+        runpy.run_path(str(ROOT / "docker" / "models" / "efficientnet_lite0.py"))["write"](folder / "model")
+    else:
+        random_model(given.model, folder / "model")
+
+
+def random_model(name: str, folder: Path) -> None:
+    """A timm model folder whose weights are random, the same every time."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    torch.manual_seed(SEED)
+    network = timm.create_model(name, pretrained=False)
+    shown = ("input_size", "crop_pct", "interpolation", "mean", "std", "first_conv", "classifier")
+    known = {key: network.pretrained_cfg[key] for key in shown}
+    folder.mkdir()
+    save_file(network.state_dict(), folder / "model.safetensors", metadata={"format": "pt"})
+    (folder / "config.json").write_text(json.dumps({"architecture": name, "num_classes": 1000, "pretrained_cfg": known}))
+
+
+def job_in(folder: Path, empty: Path, given: argparse.Namespace) -> Job:
+    """The job that is measured."""
 
     class Photos(Collection):
         id: str = Field(primary_key=True, generated=True)
         path: str = Field(max_length=256)
-        vector: Vector = VectorField(dim=DIM, encoder=f"timm:{model}", source="image", metric="COSINE")
+        vector: Vector = VectorField(dim=DIMS[given.model], encoder=f"timm:{folder / 'model'}", source="image", metric="COSINE")
 
-    source = connector.source("files", root=str(photos))
-    report = connector.run(source, into=Photos, milvus=str(folder / "ours.db"), state=folder / "state.db")
+    source = {"kind": "files", "root": str(folder / "photos")}
+    settings = {"job": "bench", "source": source, "into": Photos, "milvus": {"uri": str(empty / "ours.db")}, "state": empty / "state.db"}
+    return Job.check(settings, "bench")
+
+
+def ours(folder: Path, empty: Path, given: argparse.Namespace) -> Measured:
+    """A run, start-up excluded."""
+    import connector
+
+    report = connector.run(job_in(folder, empty, given))
     print(report, file=sys.stderr)
-    return report.seconds - report.startup_s
+    if report.counts.written != given.pictures:
+        sys.exit(f"only {report.counts.written} of {given.pictures} were written")
+    seconds = report.seconds - report.startup_s
+    return {"seconds": seconds, "a_second": given.pictures / seconds}
 
 
-def theirs(photos: Path, folder: Path, model: Path, loaders: int) -> float:
-    """Seconds of the script that people write, after the model is loaded and the collection is made."""
+def theirs(folder: Path, empty: Path, given: argparse.Namespace) -> Measured:
+    """The script that people write, after the model is loaded and the collection is made."""
     import timm
     import torch
     from PIL import Image
     from pymilvus import DataType, MilvusClient
     from timm.data import create_transform, resolve_model_data_config
 
-    network = timm.create_model(f"local-dir:{model}", pretrained=True, num_classes=0).eval()
+    network = timm.create_model(f"local-dir:{folder / 'model'}", pretrained=True, num_classes=0).eval()
     transform = create_transform(**resolve_model_data_config(network), is_training=False)
-    client = MilvusClient(str(folder / "theirs.db"))
+    client = MilvusClient(str(empty / "theirs.db"))
     schema = client.create_schema(auto_id=False)
     schema.add_field("path", DataType.VARCHAR, is_primary=True, max_length=256)
-    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=DIM)
+    schema.add_field("vector", DataType.FLOAT_VECTOR, dim=DIMS[given.model])
     index = client.prepare_index_params()
     index.add_index("vector", index_type="AUTOINDEX", metric_type="COSINE")
     client.create_collection("photos", schema=schema, index_params=index)
 
     class Files(torch.utils.data.Dataset):  # type: ignore[misc]  # torch's types are not read
-        paths = sorted(photos.iterdir())
+        paths = sorted((folder / "photos").iterdir())
 
         def __len__(self) -> int:
             return len(self.paths)
@@ -94,65 +126,25 @@ def theirs(photos: Path, folder: Path, model: Path, loaders: int) -> float:
 
     begun = time.perf_counter()
     with torch.inference_mode():
-        for names, batch in torch.utils.data.DataLoader(Files(), batch_size=32, num_workers=loaders):
+        for names, batch in torch.utils.data.DataLoader(Files(), batch_size=32, num_workers=given.loaders):
             vectors = network(batch).numpy()
             client.upsert("photos", [{"path": name, "vector": vector} for name, vector in zip(names, vectors, strict=True)])
-    return time.perf_counter() - begun
+    seconds = time.perf_counter() - begun
+    return {"seconds": seconds, "a_second": given.pictures / seconds}
 
 
-def once(side: str, folder: Path, loaders: int) -> float:
-    """One measurement in a process of its own."""
-    command = [sys.executable, __file__, "--side", side, "--folder", str(folder), "--loaders", str(loaders)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return float(done.stdout.strip().splitlines()[-1])
-
-
-def main() -> None:
-    """Runs both sides in turn and prints what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--pictures", type=int, default=500)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--loaders", type=int, default=2)
-    parser.add_argument("--out", type=Path, default=Path("bench-images.json"))
-    parser.add_argument("--side", choices=["ours", "theirs"])
-    parser.add_argument("--folder", type=Path)
-    given = parser.parse_args()
-    if given.side:
-        measure = {"ours": ours, "theirs": theirs}[given.side]
-        with tempfile.TemporaryDirectory() as empty:
-            print(measure(given.folder / "photos", Path(empty), given.folder / "model", given.loaders))
-        return
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "photos").mkdir()
-        photos(folder / "photos", given.pictures)
-        runpy.run_path(str(SCRIPT))["write"](folder / "model")
-        seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
-        for number in range(given.rounds):
-            for side in sorted(seconds, reverse=number % 2 == 1):
-                seconds[side].append(once(side, folder, given.loaders))
-                print(f"round {number + 1} of {given.rounds}, {side}: {seconds[side][-1]:.1f} s", file=sys.stderr)
-        size = sum(path.stat().st_size for path in (folder / "photos").iterdir())
-    result = summary(seconds, given.pictures, size)
-    given.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
-    low, high = result["ratio_range"]
-    print(f"{result['ratio_median']} times as many pictures a second as the script, {low} to {high} over {given.rounds} rounds")
-
-
-def summary(seconds: dict[str, list[float]], count: int, size: int) -> dict[str, Any]:
-    """Medians, their ratio and its spread over the rounds."""
-    ratios = [b / a for a, b in zip(seconds["ours"], seconds["theirs"], strict=True)]
-    return {
-        "pictures": count,
-        "kilobytes_a_picture": round(size / count / 1000),
-        "rounds": len(ratios),
-        "seconds": {side: [round(one, 1) for one in found] for side, found in seconds.items()},
-        "pictures_per_second": {side: round(count / statistics.median(found), 1) for side, found in seconds.items()},
-        "ratio_median": round(statistics.median(ratios), 2),
-        "ratio_range": [round(min(ratios), 2), round(max(ratios), 2)],
-    }
-
+BENCH = Benchmark(
+    module="tests.bench.images",
+    about=str(__doc__),
+    options={"model": "tf_efficientnet_lite0", "pictures": 500, "loaders": 2},
+    prepare=prepare,
+    sides={"ours": ours, "theirs": theirs, "limit": lambda folder, empty, given: limit(job_in(folder, empty, given))},
+    choices={"model": list(DIMS)},
+    ratios={
+        "times the script's speed": lambda one: one["ours"]["a_second"] / one["theirs"]["a_second"],
+        "share of the limit": lambda one: one["ours"]["a_second"] / one["limit"]["a_second"],
+    },
+)
 
 if __name__ == "__main__":
-    main()
+    main(BENCH)

