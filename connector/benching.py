@@ -31,7 +31,7 @@ from connector.milvus.catalog import Catalog
 from connector.milvus.client import Connection, connect
 from connector.milvus.sink import MilvusSink
 from connector.pipeline import run
-from connector.plan import diff, generation_name
+from connector.plan import Want, diff, generation_name
 from connector.record import Document, Position
 from connector.report import RunReport, Stopwatch
 from connector.stations import Monitor, Options
@@ -226,17 +226,18 @@ def _connected(job: Job, folder: Path) -> Connection:
     return connect(settings)
 
 
+def _sink(parts: Parts, connection: Connection | None) -> contextlib.AbstractContextManager[Sink]:
+    return contextlib.nullcontext(KeepingSink(parts.spec)) if connection is None else throw_away(parts.want, connection)
+
+
 @contextlib.contextmanager
-def _sink(parts: Parts, connection: Connection | None) -> Iterator[Sink]:
-    """An empty collection as the job declares it, under a name of its own; dropped in the end."""
-    if connection is None:
-        yield KeepingSink(parts.spec)
-        return
-    want = replace(parts.want, spec=parts.spec.model_copy(update={"name": f"{PREFIX}{os.urandom(4).hex()}"}))
-    catalog, name = Catalog(connection), generation_name(want.spec.name, 1)
+def throw_away(want: Want, connection: Connection) -> Iterator[MilvusSink]:
+    """An empty collection as it is declared, under a name of its own; dropped in the end."""
+    own = replace(want, spec=want.spec.model_copy(update={"name": f"{PREFIX}{os.urandom(4).hex()}"}))
+    catalog, name = Catalog(connection), generation_name(own.spec.name, 1)
     try:
-        catalog.apply(diff(want, catalog.have(want.spec.name)), want)
-        yield MilvusSink(connection, name, want.spec)
+        catalog.apply(diff(own, catalog.have(own.spec.name)), own)
+        yield MilvusSink(connection, name, own.spec)
     finally:
-        if catalog.have(want.spec.name).generations:
+        if catalog.have(own.spec.name).generations:
             catalog.drop(name)

@@ -1,0 +1,81 @@
+"""Runs a job whose rows go nowhere, with a fake model: what is measured is ours alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from connector.building import Front, Parts, source_hash, stations_of
+from connector.encoding import Encoding
+from connector.interfaces import Sink
+from connector.job import Job
+from connector.keeping import KeepingSink
+from connector.ledger import Ledger
+from connector.pipeline import run
+from connector.record import Document, Payload, Position
+from connector.report import RunReport
+from connector.schema import Collection, Field, Vector, VectorField
+from connector.stations import Monitor, Options
+
+UNKNOWN_SERVER = "http://localhost:1"
+"""Nothing is sent there."""
+
+
+class Notes(Collection):
+    """A text and its vector."""
+
+    id: str = Field(primary_key=True, generated=True)
+    text: str = Field(max_length=4096)
+    vector: Vector = VectorField(dim=8, encoder="fake:fake")
+
+
+@dataclass
+class Many:
+    """A source of as many documents as one likes, each with a version, none of them kept.
+
+    Attributes:
+        count: How many.
+        length: Letters in each.
+    """
+
+    count: int
+    length: int = 100
+    mode: Literal["listing"] = "listing"
+
+    def partitions(self) -> list[str]:
+        """One."""
+        return [""]
+
+    def read(self, partition: str, after: Position | None) -> Iterator[Document]:
+        """Makes them, one after the other."""
+        del partition, after
+        return (self._document(number) for number in range(self.count))
+
+    def _document(self, number: int) -> Document:
+        return Document(f"d{number:09}", lambda: Payload({"text": f"{number:09} " + "x" * (self.length - 10)}), version="v1")
+
+
+class _Forgetful(list[Any]):
+    """A list of batches that does not grow."""
+
+    def append(self, item: Any) -> None:
+        """Nothing."""
+
+
+def run_nowhere(source: Any, state: Path, into: type[Collection] = Notes, sink: Sink | None = None) -> tuple[RunReport, int]:
+    """The report of a run into a sink that is at hand, or nowhere, and how many inputs were encoded."""
+    job = Job.check({"job": "bench", "source": source, "into": into, "milvus": {"uri": UNKNOWN_SERVER}, "sync": "mirror"}, "bench")
+    report, parts = RunReport(run_id="bench", job=job.job), Parts.of(job)
+    for binding in parts.bindings:
+        encoder: Any = binding.encoder
+        encoder.batches = _Forgetful()
+    monitor = Monitor(report)
+    front = Front.of(parts, Options(), monitor.watch)
+    encode = Encoding(parts.bindings, ready=parts.spec.ready, workers=job.workers, stopwatch=monitor.watch)
+    with Ledger(state) as ledger, encode as encoding:
+        ledger.enter(job.scope, "bench", front.fingerprint, front.settings, natural=not parts.spec.primary.generated)
+        run(stations_of(front, encoding, sink or KeepingSink(parts.spec), ledger), Options(), monitor)
+        ledger.settle(epoch=1, source=source_hash(job))
+    return report, encoding.counters.encoded
