@@ -51,9 +51,13 @@ $(VENV)/.bench: $(VENV)/.dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@
 
-bench: $(VENV)/.bench  ## passages and pictures a second against the scripts that people write
-	$(BIN)/python tests/bench/text.py
-	$(BIN)/python tests/bench/images.py
+bench: $(VENV)/.bench  ## against the scripts that people write, and the limit; an hour or more: five rounds of each
+	$(BIN)/python -m tests.bench.text
+	for model in tf_efficientnet_lite0 resnet50 vit_small_patch16_224; do \
+	  $(BIN)/python -m tests.bench.images --model $$model --out bench-images-$$model.json || exit 1; done
+	$(BIN)/python -m tests.bench.vectors
+	$(BIN)/python -m tests.bench.unchanged
+	$(BIN)/python -m tests.bench.memory
 
 clean:  ## remove the environment and local state
 	rm -rf $(VENV) .connector

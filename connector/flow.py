@@ -71,8 +71,8 @@ def parallel_map(
 ) -> Iterator[R]:
     """Yields `function(item)` for each item, in order, computed by `workers` threads.
 
-    At most `ahead` chunks (default: workers + 2) are under way or waiting, and none is started while those that wait hold `max_bytes` by
-    `size`. Closing the generator waits for what is under way, then closes `items`.
+    At most `ahead` chunks (default: workers + 2) are under way or waiting beside the one that is being consumed, and none is started while
+    those that are done hold `max_bytes` by `size`. Closing the generator waits for what is under way, then closes `items`.
     """
     source = iter(items)
     try:
@@ -103,22 +103,27 @@ def _overlap(tasks: Iterator[Callable[[], _Chunk[T]]], workers: int, ahead: int,
     """Runs the tasks in a pool, up to `ahead` at a time, and yields their items in order until the last chunk or an error."""
     pending: deque[Future[_Chunk[T]]] = deque()
     pool = ThreadPoolExecutor(workers)
-    try:
-        more = True
-        while more or pending:
-            while more and len(pending) < ahead and not (pending and room.full):
-                task = next(tasks, None)
-                more = task is not None
-                if task is not None:
-                    pending.append(pool.submit(room.fill, task))
-            if not pending:
+
+    def start() -> None:
+        while len(pending) < ahead and not (pending and room.full):
+            task = next(tasks, None)
+            if task is None:
                 return
+            pending.append(pool.submit(room.fill, task))
+
+    try:
+        start()
+        while pending:
             chunk = pending.popleft().result()
+            if not chunk.last:
+                start()  # before its items are handed out, so that work goes on while they are consumed
             yield from chunk.items
             room.free(chunk)
             if chunk.error is not None:
                 raise chunk.error
-            more = more and not chunk.last
+            if chunk.last:
+                return
+            start()  # what was consumed has made room
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -65,24 +65,33 @@ def test_order_is_kept_when_later_items_are_quicker() -> None:
 
 
 def test_look_ahead_is_bounded_in_items() -> None:
-    """What nobody consumes is not produced: at most `ahead` items are under way or waiting."""
+    """What nobody consumes is not produced: at most `ahead` items are under way or waiting beside the one at hand."""
     upstream = Upstream(list(range(100)))
     results = parallel_map(lambda x: x, upstream, workers=4, ahead=5)
     assert next(results) == 0
     time.sleep(0.05)
-    assert upstream.taken == 5
-    assert next(results) == 1
     assert upstream.taken == 6
+    assert next(results) == 1
+    assert upstream.taken == 7
     close(results)
 
 
+def test_one_ahead_is_made_while_one_is_consumed() -> None:
+    """The smallest depth overlaps too: the next item is under way before the first is handed out."""
+    upstream = Upstream([1, 2, 3])
+    items = prefetch(upstream, depth=1)
+    assert next(items) == 1
+    eventually(lambda: upstream.taken == 2)
+    assert list(items) == [2, 3]
+
+
 def test_prefetch_is_bounded_in_items() -> None:
-    """The thread of its own stops when `depth` items wait."""
+    """The thread of its own stops when `depth` items wait beside the one at hand."""
     upstream = Upstream(list(range(100)))
     items = prefetch(upstream, depth=3)
     assert next(items) == 0
     time.sleep(0.05)
-    assert upstream.taken == 3
+    assert upstream.taken == 4
     close(items)
 
 

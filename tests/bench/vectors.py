@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -76,6 +77,7 @@ def ours(file: Path, settings: MilvusSettings, empty: Path, dim: int) -> Measure
     job = Job.check({"job": "bench", "source": source, "into": into, "milvus": settings.model_dump(), "state": empty / "s.db"}, "bench")
     try:
         report = connector.run(job)
+        print(report, file=sys.stderr)
         assert report.exit_code == 0
         seconds = report.seconds - report.startup_s
         return {"rows": report.rows.upserted, "seconds": seconds, "a_second": report.rows.upserted / seconds}
