@@ -125,6 +125,7 @@ CASES: list[tuple[dict[str, Alone], float, float, str]] = [
         "the 2 cores are at work, most on prepare; faster with more",
     ),
     (stations(prepare=12.0, encode=1.0, write=1.0), 10.0, 2000 / 13, "prepare (60% of the pipeline's time); try more workers than 2"),
+    (stations(prepare=1.0, encode=5.0, write=1.0), 10.0, 200.0, "no station explains what is missing; measure longer"),
     (stations(prepare=1.0, encode=2.0, write=9.0), 10.0, 200.0, "write (90% of the pipeline's time); try a nearer or a larger Milvus"),
 ]
 

@@ -12,7 +12,6 @@ import argparse
 import json
 import random
 import sys
-import sysconfig
 import time
 from pathlib import Path
 
@@ -40,10 +39,10 @@ def passages(count: int) -> list[dict[str, str]]:
 
     tokenizer = Path(package).parent / "model" / "tokenizer.json"
     splitters = [TokenSplitter(tokenizer, size=size) for size in (16, 32, 64, 128, 200)]
-    root, rng = Path(sysconfig.get_path("purelib")), random.Random(SEED)  # noqa: S311 - reproducible, not secret
-    files = sorted(
-        [*root.glob("*.dist-info/METADATA"), *root.glob("*/**/*.md"), *root.glob("*.dist-info/**/*.txt"), *root.glob("**/*.rst")]
-    )
+    roots = [Path(one) for one in sys.path if one.endswith("site-packages")]
+    rng = random.Random(SEED)  # noqa: S311 - reproducible, not secret
+    patterns = ("*.dist-info/METADATA", "*/**/*.md", "*.dist-info/**/*.txt", "**/*.rst")
+    files = sorted({path for root in roots for pattern in patterns for path in root.glob(pattern)})
     rows: list[dict[str, str]] = []
     for path in files:
         text = path.read_text(encoding="utf-8", errors="ignore")[:200_000]
