@@ -29,7 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Keeps Milvus vector collections in step with your data.",
 )
-for _command in (setup.init, looking.check, changing.plan, changing.apply, jobs.run, jobs.search, jobs.status, looking.bench, looking.plugins):
+for _command in (setup.init, looking.check, changing.plan, changing.apply, jobs.run, jobs.search, jobs.status):
+    app.command()(_command)
+for _command in (looking.bench, looking.plugins):
     app.command()(_command)
 for _command in (changing.copy, changing.promote, changing.rollback, changing.prune):
     app.command()(_command)
