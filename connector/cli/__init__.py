@@ -31,8 +31,8 @@ app = typer.Typer(
 )
 for _command in (setup.init, looking.check, changing.plan, changing.apply, jobs.run, jobs.search, jobs.status):
     app.command()(_command)
-for _command in (looking.bench, looking.plugins):
-    app.command()(_command)
+app.command()(looking.bench)
+app.command()(looking.plugins)
 for _command in (changing.copy, changing.promote, changing.rollback, changing.prune):
     app.command()(_command)
 for _upkeep in (upkeep.verify, upkeep.forget, upkeep.purge):

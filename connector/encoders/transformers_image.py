@@ -59,6 +59,11 @@ class TransformersImageEncoder(FolderEncoder):
         check_role(role)
         return ImagePreparer(self._how, self._max_pixels)
 
+    def positions(self, head: Head, prepared: Prepared) -> int:
+        """One vector a patch of the head's layer."""
+        height, width = prepared.data.shape[:2]
+        return self._about.patches(str(self.resolve(head).layer), height, width)
+
     def _load(self, folder: Path, device: DeviceSpec) -> Any:
         from connector.encoders.vision_model import load
 

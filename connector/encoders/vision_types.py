@@ -78,6 +78,7 @@ class VisionModelDescription:
         pooler: Width of the pooler's vector; 0 if it has none.
         tied: Whether the last block's output and the model's output are the same.
         size: The height and width that it reads; None: any.
+        strides: Pixels from one position to the next, by layer as `widths`.
     """
 
     name: str
@@ -88,6 +89,7 @@ class VisionModelDescription:
     pooler: int
     tied: bool
     size: tuple[int, int] | None
+    strides: tuple[int, ...]
 
     def layer(self, named: str | None) -> str:
         """The one form of a layer's name: `last`, or how many blocks lie before it; from behind, -1 is the last block's output."""
@@ -98,6 +100,11 @@ class VisionModelDescription:
         if not 0 <= number <= depth:
             return named
         return LAST if number == depth and self.tied else str(number)
+
+    def patches(self, layer: str, height: int, width: int) -> int:
+        """How many patches a layer has for a picture of this size; the network fills odd ones up."""
+        stride = self.strides[-1] if layer == LAST else self.strides[int(layer)]
+        return -(-height // stride) * -(-width // stride)
 
     def offer(self, layer: str, pooling: str | None) -> Offer:
         """What the model offers to a head of this layer and pooling."""
@@ -128,6 +135,7 @@ def describe_vision(folder: Path, model: str) -> VisionModelDescription:
     try:
         widths = _widths(name, config)
         width = int(config.get("pooler_output_size") or widths[-1])
+        strides = _strides(name, config)
         size = sides(config["image_size"]) if kind.fixed else None
     except (KeyError, TypeError, ValueError):
         raise ConfigError(f"model {model}: config.json does not say how large the model is", hint="download the model again") from None
@@ -140,6 +148,7 @@ def describe_vision(folder: Path, model: str) -> VisionModelDescription:
         pooler=width if kind.pooler and (name != "beit" or pooled) else 0,
         tied=meant or kind is _PYRAMID,
         size=size,
+        strides=strides,
     )
 
 
@@ -171,6 +180,16 @@ def _widths(name: str, config: dict[str, Any]) -> tuple[int, ...]:
     if TYPES[name] is _PYRAMID:
         return (int(config["hidden_sizes"][0]), *(int(width) for width in config["hidden_sizes"]))
     return (int(config["hidden_size"]),) * (int(config["num_hidden_layers"]) + 1)
+
+
+def _strides(name: str, config: dict[str, Any]) -> tuple[int, ...]:
+    patch = sides(config["patch_size"])[0]
+    if name == "swin":
+        stages = len(config["depths"])
+        return tuple(patch * 2 ** min(stage, stages - 1) for stage in range(stages + 1))
+    if TYPES[name] is _PYRAMID:
+        return (patch, *(patch * 2**stage for stage in range(len(config["hidden_sizes"]))))
+    return (patch,) * (int(config["num_hidden_layers"]) + 1)
 
 
 def other_kind(config: dict[str, Any]) -> str | None:

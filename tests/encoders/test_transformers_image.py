@@ -110,6 +110,8 @@ def test_every_layer_and_pooling(kind: str, models: Models) -> None:
         assert cosine >= 0.99999, head
         assert difference <= 1e-4, head
         assert output[0].shape[-1] == encoder.spec(head).dim
+        if head.pooling == "none":
+            assert [len(one) for one in output] == [encoder.positions(head, prepare(one)) for one in PICTURES], head
         assert encoder.spec(head).kind == ("ragged" if head.pooling == "none" else "dense")
 
 
