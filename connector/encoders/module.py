@@ -118,6 +118,10 @@ class ModuleEncoder:
         """
         return self._taps().spec(head)
 
+    def positions(self, head: Head, prepared: Prepared) -> int:  # noqa: ARG002 - every input has the same size
+        """One vector a position of the head's layer."""
+        return self._taps().positions(head)
+
     def _taps(self) -> Taps:
         found = self._found()
         layers = {name: Tap.from_json(tap) for name, tap in found["layers"].items()}

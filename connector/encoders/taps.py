@@ -51,6 +51,11 @@ class Tap:
             return (MODEL,)
         return ("mean", "max", f"{GEM}:3", *((CLS,) if self.cls else ()), RAGGED, FLATTEN)
 
+    @property
+    def positions(self) -> int:
+        """How many vectors there are with pooling `none`."""
+        return math.prod(self.shape) // self.channels - self.prefix
+
     def dim(self, pooling: str | None) -> int:
         """Length of a vector with this pooling."""
         return math.prod(self.shape) if pooling == FLATTEN else self.channels
@@ -116,6 +121,10 @@ class Taps:
         """
         offer, filled = self._offer(head)
         return offer.spec(filled)
+
+    def positions(self, head: Head) -> int:
+        """How many vectors a head gives that does not pool."""
+        return self.layers[self._layer(head.layer)].positions
 
     def _offer(self, head: Head) -> tuple[Offer, Head]:
         layer, pooling = self._layer(head.layer), pooling_name(head.pooling, self.model)

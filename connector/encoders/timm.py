@@ -76,6 +76,10 @@ class TimmEncoder:
         """
         return self._taps(head).spec(head)
 
+    def positions(self, head: Head, prepared: Prepared) -> int:  # noqa: ARG002 - every input has the same size
+        """One vector a position of the head's layer."""
+        return self._taps(head).positions(head)
+
     def _taps(self, head: Head) -> Taps:
         """The layers; those inside are asked for only when one is named, for that may need torch."""
         layers = {PENULTIMATE: Tap((self._dim,))}

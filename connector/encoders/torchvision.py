@@ -76,6 +76,10 @@ class TorchvisionEncoder:
         """
         return self._taps()[0].spec(head)
 
+    def positions(self, head: Head, prepared: Prepared) -> int:  # noqa: ARG002 - every input has the same size
+        """One vector a position of the head's layer."""
+        return self._taps()[0].positions(head)
+
     def _taps(self) -> tuple[Taps, str]:
         """The layers, and the node behind the first of them."""
         found = _ask("layers", self._name, self._about["weights"], self._classes(), list(self._how.size))

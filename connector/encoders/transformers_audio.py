@@ -101,6 +101,10 @@ class TransformersAudioEncoder:
         about = self._about
         return Offer(self._located.name, about.hidden_size, ("last", *map(str, range(about.layers))), POOLINGS)
 
+    def positions(self, head: Head, prepared: Prepared) -> int:  # noqa: ARG002 - every layer has the same frames
+        """One vector a frame."""
+        return self._about.frames(len(prepared.data))
+
     def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - it reads nothing but sound
         """Decodes, resamples and normalises one recording; both roles alike."""
         if role not in get_args(Role):

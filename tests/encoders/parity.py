@@ -45,6 +45,7 @@ def check_parity(
     """
     assert len(inputs) >= 3
     found = _encode(encoder, inputs, head, "fp32", width)
+    _check_positions(encoder, inputs, head or Head(), found)
     cosine, difference = agreement(found, wanted)
     alone = [_encode(encoder, [one], head, "fp32", width)[0] for one in inputs]
     _, spread = agreement(found, alone)
@@ -61,6 +62,13 @@ def check_parity(
     assert spread <= ALONE_FP32, f"alone and in a batch differ by {spread} in fp32"
     assert rough_cosine >= COSINE_BF16, f"bf16 cosine {rough_cosine}"
     assert rough_alone >= ALONE_BF16, f"alone and in a batch have cosine {rough_alone} in bf16"
+
+
+def _check_positions(encoder: Any, inputs: Sequence[Any], head: Head, found: Sequence[Any]) -> None:
+    """Rows are fanned out before anything is encoded, so the number of vectors must be known."""
+    if encoder.spec(head).kind == "ragged":
+        prepare, resolved = encoder.preparer("document"), encoder.resolve(head)
+        assert [len(one) for one in found] == [encoder.positions(resolved, prepare(one)) for one in inputs]
 
 
 def agreement(found: Sequence[Any], wanted: Sequence[Any]) -> tuple[float, float]:
