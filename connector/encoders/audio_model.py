@@ -7,6 +7,7 @@ so that a recording gives the same vector alone and in any batch.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,11 @@ import torch
 import transformers
 
 from connector.encoders.audio_config import AudioModelDescription
-from connector.encoders.heads import RAGGED
 from connector.encoders.lanes import LaneModel
 from connector.encoders.pretrained import pretrained
+from connector.encoders.text_model import cut
 from connector.encoders.torch_device import dtype_of, part_of
-from connector.encoders.vectors import pooled
+from connector.encoders.vectors import Late, pooled
 from connector.interfaces import DeviceSpec, Head, Output, Prepared
 
 SAMPLES_A_TOKEN = 320
@@ -59,45 +60,37 @@ class AudioModel(LaneModel):
         self._about, self._dtype = about, dtype_of(precision)
 
     def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
-        parts = lots([item.cost for item in items], self._part, alike=not self._about.padded)
-        done = self._lanes.map(lambda part: self._pass([items[index].data for index in part], heads), parts)
-        return [_scattered([outputs[place] for outputs in done], parts, head) for place, head in enumerate(heads)]
+        """Lets the cheapest go first, so that a part's lengths are close, and puts what comes out in the order of the items again."""
+        order = sorted(range(len(items)), key=lambda index: items[index].cost)
+        places = np.argsort(order)
+        outputs = super()._forward([items[index] for index in order], heads)
+        return [[output[place] for place in places] if isinstance(output, list) else output[places] for output in outputs]
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch's types are not read
-    def _pass(self, recordings: list[Any], heads: Sequence[Head]) -> list[Output]:
-        lengths = [len(one) for one in recordings]
-        values = np.zeros((len(recordings), max(lengths)), dtype=np.float32)
-        for row, one in zip(values, recordings, strict=True):
-            row[: len(one)] = one
-        device = self._network.device
-        inputs = {"input_values": torch.from_numpy(values).to(device, self._dtype)}
-        if min(lengths) < max(lengths):
-            inputs["attention_mask"] = _mask(lengths, max(lengths)).to(device)
-        layers = any(head.layer != "last" for head in heads)
-        output = self._network(**inputs, output_hidden_states=layers)
-        frames = _mask([self._about.frames(length) for length in lengths], output.last_hidden_state.shape[1]).to(device)
-        states = [output.last_hidden_state if head.layer == "last" else output.hidden_states[int(str(head.layer))] for head in heads]
-        return [pooled(state, frames, head) for state, head in zip(states, heads, strict=True)]
+    def _parts(self, items: Sequence[Prepared], most: int) -> list[Sequence[Prepared]]:
+        return lots(items, most, alike=not self._about.padded)
 
+    def _arrays(self, items: Sequence[Prepared]) -> tuple[Any, ...]:
+        """Samples, how many frames they make, and a mask where some are shorter."""
+        lengths = np.asarray([len(item.data) for item in items])
+        samples = np.zeros((len(items), lengths.max()), dtype=np.float32)
+        for row, item in zip(samples, items, strict=True):
+            row[: len(item.data)] = item.data
+        frames = np.asarray([self._about.frames(int(length)) for length in lengths])
+        if lengths.min() == lengths.max():
+            return samples, frames
+        return samples, frames, (np.arange(samples.shape[1]) < lengths[:, None]).astype(np.int64)
 
-def _mask(lengths: list[int], width: int) -> Any:
-    return (torch.arange(width) < torch.tensor(lengths)[:, None]).long()
-
-
-def lots(costs: Sequence[int], most: int, *, alike: bool) -> list[list[int]]:
-    """Indices in parts of at most `most` padded cost or of one, cheapest first; with `alike`, all of a part cost the same."""
-    parts: list[list[int]] = []
-    for index in sorted(range(len(costs)), key=costs.__getitem__):
-        part = parts[-1] if parts else []
-        if part and (len(part) + 1) * costs[index] <= most and not (alike and costs[part[0]] != costs[index]):
-            part.append(index)
-        else:
-            parts.append([index])
-    return parts
+    def _compute(self, tensors: Sequence[Any], heads: Sequence[Head]) -> list[Late]:
+        samples, frames, *mask = tensors
+        inputs = {"input_values": samples.to(self._dtype)} | ({"attention_mask": mask[0]} if mask else {})
+        output = self._network(**inputs, output_hidden_states=any(head.layer != "last" for head in heads))
+        last = output.last_hidden_state
+        counted = (torch.arange(last.shape[1], device=last.device) < frames[:, None]).long()
+        states = [last if head.layer == "last" else output.hidden_states[int(str(head.layer))] for head in heads]
+        return [pooled(state, counted, head) for state, head in zip(states, heads, strict=True)]
 
 
-def _scattered(outputs: list[Output], parts: list[list[int]], head: Head) -> Output:
-    """One head's outputs of all parts, in the order of the items."""
-    found = {index: one for output, part in zip(outputs, parts, strict=True) for index, one in zip(part, output, strict=True)}
-    ordered = [found[index] for index in range(len(found))]
-    return ordered if head.pooling == RAGGED else np.stack(ordered)
+def lots(items: Sequence[Prepared], most: int, *, alike: bool) -> list[Sequence[Prepared]]:
+    """Items, cheapest first, in parts of at most `most` padded cost or of one; with `alike`, all of a part cost the same."""
+    groups = [list(group) for _, group in groupby(items, key=lambda item: item.cost)] if alike else [items]
+    return [part for group in groups for part in cut(group, most)]

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import transformers
 
 from connector.encoders.clap_features import TOKEN_COST
@@ -15,8 +14,8 @@ from connector.encoders.lanes import LaneModel
 from connector.encoders.pretrained import pretrained
 from connector.encoders.text_model import cut
 from connector.encoders.torch_device import dtype_of, part_of
-from connector.encoders.vectors import finished, joined
-from connector.interfaces import DeviceSpec, Head, Output, Prepared
+from connector.encoders.vectors import Late, finished
+from connector.interfaces import DeviceSpec, Head, Prepared
 
 
 def load(folder: Path, name: str, spec: DeviceSpec, *, pad_id: int) -> ClapModel:
@@ -45,26 +44,33 @@ class ClapModel(LaneModel):
         super().__init__(network, name, precision, part, network.device)
         self._pad_id, self._dtype = pad_id, dtype_of(precision)
 
-    def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
-        parts = self._lanes.map(lambda part: self._pass([item.data for item in part], heads), cut(items, self._part))
-        return [joined(outputs) for outputs in zip(*parts, strict=True)]
+    def _parts(self, items: Sequence[Prepared], most: int) -> list[Sequence[Prepared]]:
+        return cut(items, most)
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch's types are not read
-    def _pass(self, data: list[Any], heads: Sequence[Head]) -> list[Output]:
-        vectors = self._sounds(data) if isinstance(data[0], tuple) else self._texts(data)
+    def _arrays(self, items: Sequence[Prepared]) -> tuple[Any, ...]:
+        data = [item.data for item in items]
+        return _spectrograms(data) if isinstance(data[0], tuple) else self._texts(data)
+
+    def _compute(self, tensors: Sequence[Any], heads: Sequence[Head]) -> list[Late]:
+        vectors = self._heard(*tensors) if tensors[0].is_floating_point() else self._read(*tensors)
         return [finished(vectors, head) for head in heads]
 
-    def _sounds(self, data: list[tuple[Any, bool]]) -> Any:
-        features = torch.from_numpy(np.stack([mel for mel, _ in data])).to(self._network.device, self._dtype)
-        longer = torch.tensor([[one] for _, one in data], device=self._network.device)
-        pooled = self._network.audio_model(input_features=features, is_longer=longer).pooler_output
-        return self._network.audio_projection(pooled)
+    def _heard(self, spectrograms: Any, longer: Any) -> Any:
+        output = self._network.audio_model(input_features=spectrograms.to(self._dtype), is_longer=longer)
+        return self._network.audio_projection(output.pooler_output)
 
-    def _texts(self, data: list[Any]) -> Any:
+    def _read(self, ids: Any, mask: Any) -> Any:
+        return self._network.text_projection(self._network.text_model(input_ids=ids, attention_mask=mask).pooler_output)
+
+    def _texts(self, data: list[Any]) -> tuple[Any, Any]:
+        """Token ids, filled up to the longest, and where they are to be read."""
         lengths = np.asarray([len(one) for one in data])
         mask = np.arange(lengths.max()) < lengths[:, None]
         ids = np.full(mask.shape, self._pad_id, dtype=np.int64)
         ids[mask] = np.concatenate(data)
-        inputs = {"input_ids": ids, "attention_mask": mask.astype(np.int64)}
-        pooled = self._network.text_model(**{name: torch.from_numpy(one).to(self._network.device) for name, one in inputs.items()})
-        return self._network.text_projection(pooled.pooler_output)
+        return ids, mask.astype(np.int64)
+
+
+def _spectrograms(data: list[tuple[Any, bool]]) -> tuple[Any, Any]:
+    """Of recordings, and whether each was longer than the model hears at once."""
+    return np.stack([mel for mel, _ in data]), np.asarray([[longer] for _, longer in data])

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import transformers
 
 from connector.encoders.image_model import ImageModel, Scale, part_of
 from connector.encoders.pretrained import pretrained
 from connector.encoders.text_model import cut
-from connector.encoders.vectors import finished, joined
-from connector.interfaces import DeviceSpec, Head, Output, Prepared
+from connector.encoders.vectors import Late, finished
+from connector.interfaces import DeviceSpec, Head, Prepared
+
+_WORDS = 2
+"""Dimensions of a batch of texts: (n, positions)."""
 
 
 def load(folder: Path, name: str, spec: DeviceSpec, how: Scale) -> ClipModel:
@@ -35,21 +37,24 @@ class ClipModel(ImageModel):
 
     inputs = "inputs"
 
-    def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
-        if items[0].data.ndim > 1:
-            return super()._forward(items, heads)
-        parts = self._lanes.map(lambda part: self._words([item.data for item in part], heads), cut(items, self._part))
-        return [joined(outputs) for outputs in zip(*parts, strict=True)]
+    def _parts(self, items: Sequence[Prepared], most: int) -> list[Sequence[Prepared]]:
+        return super()._parts(items, most) if items[0].data.ndim > 1 else cut(items, most)
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch's types are not read
-    def _words(self, texts: list[Any], heads: Sequence[Head]) -> list[Output]:
+    def _arrays(self, items: Sequence[Prepared]) -> tuple[Any, ...]:
         """Shorter texts are filled up with their own last token, the end: no position looks forward, and the first end is the one taken."""
-        longest = max(map(len, texts))
-        ids = np.stack([np.pad(one, (0, longest - len(one)), mode="edge") for one in texts]).astype(np.int64)
-        output = self._network.get_text_features(input_ids=torch.from_numpy(ids).to(self._device))
+        if items[0].data.ndim > 1:
+            return super()._arrays(items)
+        longest = max(len(item.data) for item in items)
+        return (np.stack([np.pad(item.data, (0, longest - len(item.data)), mode="edge") for item in items]).astype(np.int64),)
+
+    def _compute(self, tensors: Sequence[Any], heads: Sequence[Head]) -> list[Late]:
+        return super()._compute(tensors, heads) if tensors[0].ndim > _WORDS else self._words(tensors[0], heads)
+
+    def _words(self, ids: Any, heads: Sequence[Head]) -> list[Late]:
+        output = self._network.get_text_features(input_ids=ids)
         return [finished(output.pooler_output, head) for head in heads]
 
 
-def _pictures(network: Any, pixels: Any, heads: Sequence[Head]) -> list[Output]:
+def _pictures(network: Any, pixels: Any, heads: Sequence[Head]) -> list[Late]:
     output = network.get_image_features(pixel_values=pixels)
     return [finished(output.pooler_output, head) for head in heads]

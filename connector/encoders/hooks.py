@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,8 +16,9 @@ import torch
 
 from connector.encoders.tapping import taken
 from connector.encoders.taps import Tap
+from connector.encoders.vectors import Late
 from connector.errors import ConfigError
-from connector.interfaces import Head, Output
+from connector.interfaces import Head
 
 INPUT = "input:"
 """Before the name of a layer: what it is given."""
@@ -113,26 +115,35 @@ class Watched:
         self._lane = threading.local()
         watch(network, self._see)
 
-    def take(self, network: Any, inputs: Any, heads: Sequence[Head]) -> list[Output]:
+    def take(self, network: Any, inputs: Any, heads: Sequence[Head]) -> list[Late]:
         """What each head takes, in one pass, which ends as soon as all is there."""
         places = [self._places.get(str(head.layer), str(head.layer)) for head in heads]
-        self._lane.heads, self._lane.places, self._lane.found = heads, places, {}
+        found: dict[int, Late] = {}
+        self._lane.heads, self._lane.places, self._lane.found = heads, places, found
         try:
             output = network(inputs)
         except _EnoughError:
             pass
         else:
             self._see(OUTPUT, output, enough=False)
-        missing = [heads[index].layer for index in range(len(heads)) if index not in self._lane.found]
+        finally:
+            self._lane.found = {}  # tensors are the caller's to hold, or nobody's if the pass failed
+        missing = [heads[index].layer for index in range(len(heads)) if index not in found]
         if missing:
             raise ConfigError(f"layer `{missing[0]}` was not used in this pass", hint="name a layer that every input goes through")
-        return [self._lane.found[index] for index in range(len(heads))]
+        return [found[index] for index in range(len(heads))]
 
     def _see(self, name: str, tensor: Any, *, enough: bool = True) -> None:
         lane = self._lane
         for index, place in enumerate(lane.places):
             if place == name:
                 head = lane.heads[index]
-                lane.found[index] = taken(tensor, self._layers[str(head.layer)], head)
+                lane.found[index] = _own(taken(tensor, self._layers[str(head.layer)], head), tensor)
                 if enough and len(lane.found) == len(lane.places):
                     raise _EnoughError
+
+
+def _own(late: Late, tensor: Any) -> Late:
+    """With memory of its own, where a vector is nothing but a layer's output: later layers may write there."""
+    shared = tensor.untyped_storage().data_ptr()
+    return replace(late, tensors=[one.clone() if one.untyped_storage().data_ptr() == shared else one for one in late.tensors])

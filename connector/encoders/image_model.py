@@ -19,10 +19,10 @@ from connector.encoders.lanes import LaneModel
 from connector.encoders.resizing import Preprocessing
 from connector.encoders.timm_config import Network
 from connector.encoders.torch_device import dtype_of, resolve_device, resolve_precision
-from connector.encoders.vectors import joined
-from connector.interfaces import DeviceSpec, Head, Output, Prepared
+from connector.encoders.vectors import Late
+from connector.interfaces import DeviceSpec, Head, Prepared
 
-Take: TypeAlias = Callable[[Any, Any, Sequence[Head]], list[Output]]
+Take: TypeAlias = Callable[[Any, Any, Sequence[Head]], list[Late]]
 """Runs a network: (network, pixels, heads) to one output a head."""
 
 CPU_PART = 8 * 224 * 224
@@ -87,17 +87,17 @@ class ImageModel(LaneModel):
         self._device, self._dtype = device, dtype_of(precision)
         self._mean, self._std = (torch.tensor(one, device=device).view(1, -1, 1, 1) for one in (how.mean, how.std))
 
-    def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
-        count = max(1, self._part // max(item.cost for item in items))
-        parts = [items[start : start + count] for start in range(0, len(items), count)]
-        outputs = self._lanes.map(lambda part: self._pass([item.data for item in part], heads), parts)
-        return [joined(one) for one in zip(*outputs, strict=True)]
+    def _parts(self, items: Sequence[Prepared], most: int) -> list[Sequence[Prepared]]:
+        count = max(1, most // max(item.cost for item in items))
+        return [items[start : start + count] for start in range(0, len(items), count)]
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch's types are not read
-    def _pass(self, pictures: list[Any], heads: Sequence[Head]) -> list[Output]:
-        return self._take(self._network, self._ready(pictures), heads)
+    def _arrays(self, items: Sequence[Prepared]) -> tuple[Any, ...]:
+        return (np.stack([item.data for item in items]),)
 
-    def _ready(self, pictures: list[Any]) -> Any:
+    def _compute(self, tensors: Sequence[Any], heads: Sequence[Head]) -> list[Late]:
+        return self._take(self._network, self._ready(tensors[0]), heads)
+
+    def _ready(self, pictures: Any) -> Any:
         """What goes into the network."""
-        pixels = torch.from_numpy(np.stack(pictures)).to(self._device).permute(0, 3, 1, 2)  # in memory still channels last
+        pixels = pictures.permute(0, 3, 1, 2)  # in memory still channels last
         return pixels.float().div_(255).sub_(self._mean).div_(self._std).to(self._dtype)

@@ -1,4 +1,4 @@
-"""Runs the parts of a batch side by side on a CPU: a few threads that share the weights, each with its own share of the cores. Needs torch.
+"""Runs a batch in parts: on a CPU side by side, in a few threads that share the weights, each with its own share of the cores. Needs torch.
 
 One matrix product spread over all cores has to wait, many times a layer, for the slowest of them; parts that each stay on one core wait
 once a batch. Measured on two cores with a 6-layer BERT in bfloat16: a fifth faster on an idle machine, three to five times on a busy one.
@@ -7,18 +7,20 @@ once a batch. Measured on two cores with a 6-layer BERT in bfloat16: a fifth fas
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
+from connector.encoders.staging import Compute, Cuda, Stage, Staging, free
 from connector.encoders.torch_device import is_out_of_memory
+from connector.encoders.vectors import Late, joined
 from connector.errors import EncodeError, OutOfMemory
 from connector.interfaces import Head, Output, Prepared
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 CORES = torch.get_num_threads()
 """Threads that torch had when this module was first needed: the lanes change the number that it tells later."""
@@ -30,23 +32,23 @@ MAX_LANES = 8
 PARTS_A_LANE = 4
 """How many parts a micro-batch has for every lane: lanes that finish early take another, and a stop signal waits for no more."""
 
+PARTS_A_GPU = 8
+"""How many parts a micro-batch has on a GPU, which idles between two micro-batches until the next one's first part is copied."""
+
 
 class Lanes:
-    """Threads for the parts of a batch; on a GPU there is one lane, the caller's.
+    """Threads for the parts of a batch on a CPU."""
 
-    Args:
-        device: What the parts run on.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.count = min(CORES, MAX_LANES) if device.type == "cpu" else 1
+    def __init__(self) -> None:
+        self.count = min(CORES, MAX_LANES)
         self._pool = ThreadPoolExecutor(self.count, "lane", torch.set_num_threads, (CORES // self.count,)) if self.count > 1 else None
 
-    def map(self, function: Callable[[T], R], parts: Sequence[T]) -> list[R]:
-        """The function's results in order; a single part stays in the caller's thread, with all cores."""
+    def run(self, parts: Sequence[T], stage: Stage[T], compute: Compute) -> list[list[Output]]:
+        """Each part's outputs, in order; a single part stays in the caller's thread, with all cores."""
+        one = partial(_pass, stage, compute)
         if self._pool is None or len(parts) == 1:
-            return [function(part) for part in parts]
-        return list(self._pool.map(function, parts))
+            return [one(part) for part in parts]
+        return list(self._pool.map(one, parts))
 
     def close(self) -> None:
         """Ends the threads and gives torch its cores back."""
@@ -56,8 +58,18 @@ class Lanes:
             self._pool = None
 
 
+@torch.inference_mode()  # type: ignore[untyped-decorator]  # torch's types are not read
+def _pass(stage: Stage[T], compute: Compute, part: T) -> list[Output]:
+    return [late.take() for late in compute([torch.from_numpy(array) for array in stage(part)])]
+
+
+def runner(device: torch.device) -> Lanes | Staging:
+    """What runs the parts of a batch on this device."""
+    return Staging(Cuda(device)) if device.type == "cuda" else Lanes()
+
+
 class LaneModel(abc.ABC):
-    """What models that run in lanes share: how much they take at once, what they do when memory runs out, and how they end.
+    """What models that run in parts share: how much they take at once, what they do when memory runs out, and how they end.
 
     Args:
         network: The torch module, in evaluation mode.
@@ -70,9 +82,9 @@ class LaneModel(abc.ABC):
     inputs = "inputs"
 
     def __init__(self, network: Any, name: str, precision: str, part: int, device: torch.device) -> None:
-        self._lanes = Lanes(device)
+        self._runner = runner(device)
         self.precision = precision
-        self.budget = part if self._lanes.count == 1 else part * self._lanes.count * PARTS_A_LANE
+        self.budget = part * _parts(self._runner)
         self._part = part
         self._network = network
         self._name = name
@@ -93,20 +105,35 @@ class LaneModel(abc.ABC):
                 problem = f"model {self._name} failed on {len(items)} {self.inputs} ({type(error).__name__})"
                 raise EncodeError(problem, hint="try precision: fp32 or a smaller batch under encode") from error
         # outside of the handler, so that no traceback keeps the tensors of the failed batch alive
-        _free()
+        free()
         raise OutOfMemory(f"model {self._name}: {len(items)} {self.inputs} do not fit in memory", hint="set a smaller batch under encode")
 
-    @abc.abstractmethod
     def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
         """The pass itself; may raise anything."""
+        outputs = self._runner.run(self._parts(items, self._part), self._arrays, partial(self._compute, heads=heads))
+        return [joined(one) for one in zip(*outputs, strict=True)]
+
+    @abc.abstractmethod
+    def _parts(self, items: Sequence[Prepared], most: int) -> list[Sequence[Prepared]]:
+        """Consecutive parts of the items, each of one item or of at most `most` in cost, padding included."""
+
+    @abc.abstractmethod
+    def _arrays(self, items: Sequence[Prepared]) -> tuple[Any, ...]:
+        """What the network reads of a part, as numpy arrays."""
+
+    @abc.abstractmethod
+    def _compute(self, tensors: Sequence[Any], heads: Sequence[Head]) -> list[Late]:
+        """A part's pass over these arrays as tensors where the network is; one output a head."""
 
     def close(self) -> None:
         """Frees the weights."""
-        self._lanes.close()
+        self._runner.close()
         self._network = None
-        _free()
+        free()
 
 
-def _free() -> None:
-    if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+def _parts(runner: Lanes | Staging) -> int:
+    """How many parts a micro-batch has."""
+    if isinstance(runner, Staging):
+        return PARTS_A_GPU
+    return 1 if runner.count == 1 else runner.count * PARTS_A_LANE

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from connector.encoders.folding import lowered
@@ -98,8 +97,8 @@ class ModuleModel(ImageModel):
         super().__init__(network, watched.take, name, precision, how or Preprocessing((1, 1)), part, device)
         self._pictures = how is not None
 
-    def _ready(self, pictures: list[Any]) -> Any:
+    def _ready(self, pictures: Any) -> Any:
         """Laid out as torch lays tensors out, for a network may use `view`."""
         if self._pictures:
             return super()._ready(pictures).clone(memory_format=torch.contiguous_format)
-        return torch.from_numpy(np.stack(pictures)).to(self._device, self._dtype)
+        return pictures.to(self._dtype)

@@ -12,6 +12,7 @@ import transformers
 from connector.encoders.pretrained import pretrained
 from connector.encoders.text_model import TextModel
 from connector.encoders.torch_device import part_of
+from connector.encoders.vectors import Late
 from connector.interfaces import DeviceSpec, Head, Output
 
 LOGITS_BYTES = 1 << 30
@@ -33,7 +34,7 @@ def load_splade(folder: Path, name: str, spec: DeviceSpec, *, pad_id: int) -> Sp
 class SpladeModel(TextModel):
     """A masked language model on one device; a head of dtype `sparse` takes its logits, any other a hidden state."""
 
-    def _heads(self, inputs: dict[str, Any], counted: Any, heads: Sequence[Head]) -> list[Output]:
+    def _heads(self, inputs: dict[str, Any], counted: Any, heads: Sequence[Head]) -> list[Late]:
         given = self._network(**inputs, output_hidden_states=any(head.dtype != "sparse" for head in heads))
         lengths, states = inputs["attention_mask"].sum(dim=1).tolist(), given.hidden_states
         return [
@@ -44,7 +45,7 @@ class SpladeModel(TextModel):
         ]
 
 
-def _sparse(logits: Any, lengths: list[int], head: Head) -> Output:
+def _sparse(logits: Any, lengths: list[int], head: Head) -> Late:
     """One head's maps of token id to weight, those above zero only.
 
     The largest logit has the largest weight, so for `max` only one a token is activated.
@@ -64,7 +65,11 @@ def _sparse(logits: Any, lengths: list[int], head: Head) -> Output:
         weights = torch.zeros_like(weights).scatter_(-1, kept.indices, kept.values)
     if head.normalize:
         weights = torch.nn.functional.normalize(weights, p=2, dim=-1)
-    return [dict(zip(one.nonzero()[0].tolist(), one[one != 0].tolist(), strict=True)) for one in weights.cpu().numpy()]
+    return Late((weights,), _maps)
+
+
+def _maps(weights: Any) -> Output:
+    return [dict(zip(one.nonzero()[0].tolist(), one[one != 0].tolist(), strict=True)) for one in weights]
 
 
 def _activated(logits: Any, head: Head) -> Any:

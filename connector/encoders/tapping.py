@@ -7,18 +7,19 @@ generalised mean is that of Radenović et al. (2018): the p-th root of the mean 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from connector.encoders.heads import RAGGED
 from connector.encoders.taps import CLS, FLATTEN, GEM, MODEL, Tap
-from connector.encoders.vectors import finished
-from connector.interfaces import Head, Output
+from connector.encoders.vectors import Late, finished
+from connector.interfaces import Head
 
 EPSILON = 1e-6
 """Least number that goes into a generalised mean, whose roots want positive ones."""
 
 
-def taken(output: Any, tap: Tap, head: Head) -> Output:
+def taken(output: Any, tap: Tap, head: Head) -> Late:
     """One head's output of what a layer gives.
 
     Args:
@@ -27,19 +28,16 @@ def taken(output: Any, tap: Tap, head: Head) -> Output:
         head: Resolved.
 
     Returns:
-        (n, dim) float32, or with pooling `none` n arrays (positions, dim): tokens, or the rows of a map from the top.
+        Late: (n, dim) float32, or with pooling `none` n arrays (positions, dim): tokens, or the rows of a map from the top.
     """
-    vectors: Output
     if head.pooling in {MODEL, FLATTEN}:
-        vectors = finished(output.flatten(1), head)
-        return vectors
+        return finished(output.flatten(1), head)
     tokens = tokens_of(output, tap)
     positions = tokens[:, tap.prefix :].float()
     if head.pooling == RAGGED:
-        return list(finished(positions, head))
+        return replace(finished(positions, head), make=list)
     kind, _, power = str(head.pooling).partition(":")
-    vectors = finished(tokens[:, 0] if kind == CLS else _gem(positions, float(power)) if kind == GEM else _POOL[kind](positions), head)
-    return vectors
+    return finished(tokens[:, 0] if kind == CLS else _gem(positions, float(power)) if kind == GEM else _POOL[kind](positions), head)
 
 
 def tokens_of(output: Any, tap: Tap) -> Any:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 import transformers
 
 from connector.encoders.heads import RAGGED
@@ -20,8 +19,8 @@ from connector.encoders.pretrained import pretrained
 from connector.encoders.projection import Projections
 from connector.encoders.sentence_modules import Projection
 from connector.encoders.torch_device import part_of
-from connector.encoders.vectors import joined, pooled
-from connector.interfaces import DeviceSpec, Head, Output, Prepared
+from connector.encoders.vectors import Late, pooled
+from connector.interfaces import DeviceSpec, Head, Prepared
 
 
 def load(folder: Path, name: str, spec: DeviceSpec, *, pad_id: int, projections: Sequence[Projection] = ()) -> TextModel:
@@ -54,22 +53,22 @@ class TextModel(LaneModel):
         self._pad_id = pad_id
         self._after = after
 
-    def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
-        parts = self._lanes.map(lambda part: self._pass([item.data for item in part], heads), cut(items, self._part))
-        return [joined(outputs) for outputs in zip(*parts, strict=True)]
+    def _parts(self, items: Sequence[Prepared], most: int) -> list[Sequence[Prepared]]:
+        return cut(items, most)
 
-    @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch's types are not read
-    def _pass(self, ids: list[Any], heads: Sequence[Head]) -> list[Output]:
-        padded, read, counted = (torch.from_numpy(array).to(self._network.device) for array in batch(ids, self._pad_id))
-        inputs = {"input_ids": padded, "attention_mask": read}
-        return self._heads(inputs, counted, heads)
+    def _arrays(self, items: Sequence[Prepared]) -> tuple[Any, ...]:
+        return batch([item.data for item in items], self._pad_id)
 
-    def _heads(self, inputs: dict[str, Any], counted: Any, heads: Sequence[Head]) -> list[Output]:
+    def _compute(self, tensors: Sequence[Any], heads: Sequence[Head]) -> list[Late]:
+        padded, read, counted = tensors
+        return self._heads({"input_ids": padded, "attention_mask": read}, counted, heads)
+
+    def _heads(self, inputs: dict[str, Any], counted: Any, heads: Sequence[Head]) -> list[Late]:
         """One pass, and what each head takes of it; `counted` marks the positions that are pooled."""
         given = self._network(**inputs, output_hidden_states=any(needs_states(head.layer) for head in heads))
         return [self._taken(given.last_hidden_state, given.hidden_states, inputs["attention_mask"], counted, head) for head in heads]
 
-    def _taken(self, last: Any, states: Any, read: Any, counted: Any, head: Head) -> Output:
+    def _taken(self, last: Any, states: Any, read: Any, counted: Any, head: Head) -> Late:
         """A dense head's output; the token matrix holds a prompt that is left out of the pooling, too."""
         hidden = taken(head.layer, last, states, getattr(self._network.config, "num_hidden_layers", 0))
         return pooled(hidden, read if head.pooling == RAGGED else counted, head, self._after if head.layer == PROJECTED else None)

@@ -18,8 +18,9 @@ import torch
 from connector.encoders.tapping import taken
 from connector.encoders.taps import Tap
 from connector.encoders.torch_device import is_out_of_memory
+from connector.encoders.vectors import Late
 from connector.errors import ConfigError, nearest
-from connector.interfaces import Head, Output
+from connector.interfaces import Head
 
 PENULTIMATE, FEATURES = "penultimate", "features"
 """What the network hands to its classifier, and what it gives before that is pooled (`forward_features`)."""
@@ -114,7 +115,7 @@ def _prefix(network: Any) -> bool:
     return _class_token(network) and "return_prefix_tokens" in inspect.signature(network.forward_intermediates).parameters
 
 
-def take(network: Any, pixels: Any, heads: Sequence[Head]) -> list[Output]:
+def take(network: Any, pixels: Any, heads: Sequence[Head]) -> list[Late]:
     """What each head takes, in one pass, which ends at the deepest layer that is wanted."""
     final, inner = _pass(network, pixels, [str(head.layer) for head in heads])
     vectors: Any = network.forward_head(final, pre_logits=True) if any(head.layer == PENULTIMATE for head in heads) else None
@@ -129,7 +130,7 @@ def take(network: Any, pixels: Any, heads: Sequence[Head]) -> list[Output]:
     return outputs
 
 
-def _inner(given: Any, head: Head) -> Output:
+def _inner(given: Any, head: Head) -> Late:
     """Of a layer's map, or of its map and the tokens before it."""
     grid, tokens = given if isinstance(given, tuple) else (given, None)
     if head.pooling == "cls" and tokens is not None:

@@ -16,6 +16,7 @@ from connector.encoders.tapping import taken
 from connector.encoders.taps import Tap
 from connector.encoders.torch_device import resolve_device, resolve_precision
 from connector.encoders.torchvision_library import loaded
+from connector.encoders.vectors import Late
 from connector.interfaces import DeviceSpec, Head, Output, Prepared
 
 KEPT = 2
@@ -89,7 +90,7 @@ class TorchvisionModel(ImageModel):
         network = self._network.cut(nodes, intact=wanted != (self._first,))
         return lowered(network, self._dtype).to(device=self._device, memory_format=torch.channels_last)
 
-    def _take(self, _network: Any, pixels: Any, heads: Sequence[Head]) -> list[Output]:
+    def _take(self, _network: Any, pixels: Any, heads: Sequence[Head]) -> list[Late]:
         wanted = _wanted(heads)
         outputs = dict(zip(wanted, self._cuts[wanted](pixels), strict=True))
         return [taken(outputs[str(head.layer)], self._layers[str(head.layer)], head) for head in heads]

@@ -1,12 +1,14 @@
-"""Makes a head's vectors of what a network gives: pooled over the positions, cut, scaled, in float32 on the CPU. Needs torch.
+"""Makes a head's vectors of what a network gives: pooled over the positions, cut, scaled, in float32. Needs torch.
 
 Networks compute in the chosen precision, but pooling and normalisation are done in float32: summing hundreds of bfloat16 numbers in
-bfloat16 costs more accuracy than all the layers before.
+bfloat16 costs more accuracy than all the layers before. What comes out may still be under way on a GPU: a `Late`, which nobody waits
+for here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +18,28 @@ from connector.encoders.heads import RAGGED
 from connector.interfaces import Head, Output
 
 
-def pooled(hidden: Any, mask: Any, head: Head, then: Callable[[Any], Any] | None = None) -> Output:
+def _itself(vectors: Any) -> Any:
+    return vectors
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """A head's output that its device may still be computing.
+
+    Attributes:
+        tensors: Where the network is.
+        make: Makes the output of them once they are numpy arrays.
+    """
+
+    tensors: Sequence[Any]
+    make: Callable[..., Output] = _itself
+
+    def take(self) -> Output:
+        """The output of tensors that are on the CPU, whose memory it shares."""
+        return self.make(*(one.numpy() for one in self.tensors))
+
+
+def pooled(hidden: Any, mask: Any, head: Head, then: Callable[[Any], Any] | None = None) -> Late:
     """One head's output of hidden states.
 
     Args:
@@ -26,25 +49,31 @@ def pooled(hidden: Any, mask: Any, head: Head, then: Callable[[Any], Any] | None
         then: Applied to the pooled vectors before they are cut and scaled.
 
     Returns:
-        (n, dim) float32, or with pooling `none` n arrays (positions that count, dim).
+        Late: (n, dim) float32, or with pooling `none` n arrays (positions that count, dim).
     """
     hidden = hidden.float()
     if head.pooling != RAGGED:
         vectors = torch.cat([POOL[mode](hidden, mask) for mode in str(head.pooling).split("+")], dim=-1)
-        output: Output = finished(vectors if then is None else then(vectors), head)
-        return output
-    kept = mask.bool().cpu().numpy()
-    return [one[keep] for one, keep in zip(finished(hidden, head), kept, strict=True)]
+        return finished(vectors if then is None else then(vectors), head)
+    return Late((_scaled(hidden, head), mask.bool()), _kept)
 
 
-def finished(vectors: Any, head: Head) -> Any:
-    """Vectors (..., dim) cut and scaled as a resolved head says: a numpy array of float32."""
+def _kept(hidden: Any, mask: Any) -> Output:
+    return [one[keep] for one, keep in zip(hidden, mask, strict=True)]
+
+
+def finished(vectors: Any, head: Head) -> Late:
+    """Vectors (..., dim) cut and scaled as a resolved head says: float32, late."""
+    return Late((_scaled(vectors, head),))
+
+
+def _scaled(vectors: Any, head: Head) -> Any:
     vectors = vectors.float()
     if head.truncate_dim:
         vectors = vectors[..., : head.truncate_dim]
     if head.normalize:
         vectors = torch.nn.functional.normalize(vectors, p=2, dim=-1)
-    return vectors.cpu().numpy()
+    return vectors
 
 
 def joined(outputs: Sequence[Output]) -> Output:

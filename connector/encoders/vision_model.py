@@ -16,7 +16,7 @@ import transformers
 
 from connector.encoders.image_model import ImageModel, Scale, part_of
 from connector.encoders.pretrained import pretrained
-from connector.encoders.vectors import finished, pooled
+from connector.encoders.vectors import Late, finished, pooled
 from connector.encoders.vision_types import LAST, OWN, VisionModelDescription
 from connector.errors import ConfigError
 from connector.interfaces import DeviceSpec, Head, Output, Prepared
@@ -65,7 +65,7 @@ class VisionModel(ImageModel):
         return super().forward(items, heads)
 
 
-def _take(network: Any, pixels: Any, heads: Sequence[Head], *, about: VisionModelDescription) -> list[Output]:
+def _take(network: Any, pixels: Any, heads: Sequence[Head], *, about: VisionModelDescription) -> list[Late]:
     """What each head takes in one pass."""
     given: dict[str, Any] = {"output_hidden_states": any(head.layer != LAST for head in heads)}
     if about.type == "vit_mae":
@@ -75,10 +75,9 @@ def _take(network: Any, pixels: Any, heads: Sequence[Head], *, about: VisionMode
     return [_head(output, head, about.prefix) for head in heads]
 
 
-def _head(output: Any, head: Head, prefix: int) -> Output:
+def _head(output: Any, head: Head, prefix: int) -> Late:
     if head.pooling == OWN:
-        vectors: Output = finished(output.pooler_output, head)
-        return vectors
+        return finished(output.pooler_output, head)
     hidden = output.last_hidden_state if head.layer == LAST else output.hidden_states[int(str(head.layer))]
     if hidden.ndim == 4:  # noqa: PLR2004 - a convolution's (n, dim, height, width)
         hidden = hidden.flatten(2).transpose(1, 2)

@@ -21,7 +21,7 @@ from connector.encoders.audio_model import AudioModel, lots
 from connector.encoders.transformers import TransformersEncoder
 from connector.encoders.transformers_audio import TransformersAudioEncoder
 from connector.errors import ConfigError, RowError
-from connector.interfaces import DeviceSpec, Head, identity
+from connector.interfaces import DeviceSpec, Head, Prepared, identity
 from connector.testing.encoder_check import check_encoder
 from tests.encoders.parity import agreement, check_parity
 from tests.recordings import encoded, tone
@@ -161,8 +161,9 @@ def test_recordings_that_padding_would_change_are_not_padded(models: Models) -> 
 
 def test_lots() -> None:
     """Parts keep to their size, or hold one; where lengths must be alike, they are."""
-    assert lots([5, 9, 5, 30, 4], 20, alike=False) == [[4, 0, 2], [1], [3]]
-    assert lots([5, 9, 5, 30, 4], 20, alike=True) == [[4], [0, 2], [1], [3]]
+    items = [Prepared(None, cost, 0) for cost in (4, 5, 5, 9, 30)]
+    assert lots(items, 20, alike=False) == [items[:3], items[3:4], items[4:]]
+    assert lots(items, 20, alike=True) == [items[:1], items[1:3], items[3:4], items[4:]]
 
 
 @pytest.mark.parametrize("kind", ["wav2vec2-base", "hubert-large"])
