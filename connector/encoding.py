@@ -146,7 +146,7 @@ class Encoding:
         for indices, outputs in replica.run([one.item for one in new], [binding.head for binding in group.bindings]):
             some = [new[index] for index in indices]
             if outputs is None:
-                _mark(batch.window, some[0].rows, f"field `{group.source}`: does not fit in memory even alone")
+                _mark(batch.window, some[0].rows, f"field `{group.source}`: does not fit in memory even alone: {replica.shortage}")
                 continue
             specs = [binding.encoder.spec(binding.head) for binding in group.bindings]
             good = [checked(output, spec, len(some), group.name) for output, spec in zip(outputs, specs, strict=True)]

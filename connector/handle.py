@@ -107,10 +107,12 @@ class EncoderHandle:
     def _vectors(self, items: list[Prepared], places: list[int], spec: VectorSpec) -> Iterator[tuple[int, Any]]:
         """Each item's place with its vector, in the order of computation."""
         name = f"{self.encoder.model.kind}:{self.encoder.model.model}"
-        for indices, outputs in self._running(name).run(items, [self.head]):
+        replica = self._running(name)
+        for indices, outputs in replica.run(items, [self.head]):
             if outputs is None:
-                raise EncodeError(f"input {places[indices[0]]} does not fit in memory even alone", hint="cut it, or use a larger machine")
-            for index, reason in refused(self._running(name).model).items():
+                problem = f"input {places[indices[0]]} does not fit in memory even alone: {replica.shortage}"
+                raise EncodeError(problem, hint="cut it, or use a larger machine")
+            for index, reason in refused(replica.model).items():
                 raise RowError(f"input {places[indices[index]]}: {reason}")
             output = checked(outputs[0], spec, len(indices), name)
             for index, reason in faults(output, "").items():

@@ -60,6 +60,7 @@ class Replica:
         stopwatch: Times the forward passes, as `encode`.
         stop: Ends a run between two micro-batches.
         budget: Cost of a micro-batch; starts as the model's, shrinks when memory runs out.
+        shortage: What the model said when memory last ran out.
     """
 
     model: Model
@@ -68,6 +69,7 @@ class Replica:
     stopwatch: Stopwatch
     stop: threading.Event
     budget: int = field(init=False)
+    shortage: str = field(init=False, default="")
 
     def __post_init__(self) -> None:
         self.budget = self.model.budget
@@ -100,7 +102,8 @@ class Replica:
         with self.stopwatch.time("encode"):
             try:
                 outputs = self.model.forward(items, heads)
-            except OutOfMemory:
+            except OutOfMemory as error:
+                self.shortage = error.message
                 self.counters.halvings += 1
                 return None
         self.counters.forwards += 1

@@ -134,6 +134,7 @@ def opened(encoder: Encoder, device: DeviceSpec, fields: Sequence[Probed], golde
                 f"encoder {name} is not what the collection was filled with: {wrong}",
                 hint="restore its weights and library versions, or declare the change and fill a new collection",
             )
+        goldens.notes += [f"{name}: {note}" for note in getattr(model, "notes", ())]
         yield model
 
 

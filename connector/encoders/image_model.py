@@ -84,7 +84,7 @@ class ImageModel(LaneModel):
     def __init__(self, network: Any, take: Take, name: str, precision: str, how: Scale, part: int, device: torch.device) -> None:
         super().__init__(network, name, precision, part, device)
         self._take = take
-        self._device, self._dtype = device, dtype_of(precision)
+        self._dtype = dtype_of(precision)
         self._mean, self._std = (torch.tensor(one, device=device).view(1, -1, 1, 1) for one in (how.mean, how.std))
 
     def _parts(self, items: Sequence[Prepared], most: int) -> list[Sequence[Prepared]]:

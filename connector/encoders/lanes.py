@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from connector.encoders.machine import crowding, emulation, free_memory, usable_cores
 from connector.encoders.staging import Compute, Cuda, Stage, Staging, free
 from connector.encoders.torch_device import is_out_of_memory
 from connector.encoders.vectors import Late, joined
@@ -22,8 +23,11 @@ from connector.interfaces import Head, Output, Prepared
 
 T = TypeVar("T")
 
-CORES = torch.get_num_threads()
+THREADS = torch.get_num_threads()
 """Threads that torch had when this module was first needed: the lanes change the number that it tells later."""
+
+CORES = min(THREADS, usable_cores())
+"""As many are used: with more threads than cores, each waits for one that is not running."""
 
 MAX_LANES = 8
 """Most threads: Python's own share of a forward pass is not parallel."""
@@ -41,6 +45,7 @@ class Lanes:
 
     def __init__(self) -> None:
         self.count = min(CORES, MAX_LANES)
+        torch.set_num_threads(CORES)
         self._pool = ThreadPoolExecutor(self.count, "lane", torch.set_num_threads, (CORES // self.count,)) if self.count > 1 else None
 
     def run(self, parts: Sequence[T], stage: Stage[T], compute: Compute) -> list[list[Output]]:
@@ -54,8 +59,8 @@ class Lanes:
         """Ends the threads and gives torch its cores back."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
-            torch.set_num_threads(CORES)
             self._pool = None
+        torch.set_num_threads(THREADS)
 
 
 @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch's types are not read
@@ -77,6 +82,9 @@ class LaneModel(abc.ABC):
         precision: What it computes in.
         part: Cost of what goes through the network at once: padded tokens or pixels.
         device: Where it is.
+
+    Attributes:
+        notes: What a run should say of the machine.
     """
 
     inputs = "inputs"
@@ -85,7 +93,8 @@ class LaneModel(abc.ABC):
         self._runner = runner(device)
         self.precision = precision
         self.budget = part * _parts(self._runner)
-        self._part = part
+        self.notes = [note for note in (emulation(precision, device), crowding(THREADS, CORES, device)) if note]
+        self._part, self._device = part, device
         self._network = network
         self._name = name
 
@@ -93,7 +102,7 @@ class LaneModel(abc.ABC):
         """One pass over the items; one output a head, float32: (n, dim), or n arrays (tokens, dim) where a head does not pool.
 
         Raises:
-            OutOfMemory: The batch does not fit.
+            OutOfMemory: The batch does not fit; the next one goes through in smaller parts.
             EncodeError: The model failed in any other way.
         """
         if self._network is None:
@@ -106,7 +115,12 @@ class LaneModel(abc.ABC):
                 raise EncodeError(problem, hint="try precision: fp32 or a smaller batch under encode") from error
         # outside of the handler, so that no traceback keeps the tensors of the failed batch alive
         free()
-        raise OutOfMemory(f"model {self._name}: {len(items)} {self.inputs} do not fit in memory", hint="set a smaller batch under encode")
+        dearest = max(item.cost for item in items)
+        if len(items) > 1:
+            self._part = min(self._part, max(dearest, self._part // 2))
+        size = f"the largest has {dearest} tokens or pixels, {free_memory(self._device)}"
+        problem = f"model {self._name}: {len(items)} {self.inputs} do not fit in memory ({size})"
+        raise OutOfMemory(problem, hint="set a smaller batch under encode")
 
     def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
         """The pass itself; may raise anything."""

@@ -220,3 +220,14 @@ def free() -> None:
     """Gives memory that no tensor uses back to the GPU, if one is in use."""
     if torch.cuda.is_initialized():
         torch.cuda.empty_cache()
+
+
+def cuda_memory(device: torch.device) -> tuple[int, int]:
+    """Bytes of a GPU that are free, and all that it has."""
+    free_bytes, total = torch.cuda.mem_get_info(device)
+    return int(free_bytes), int(total)
+
+
+def cuda_name(device: torch.device) -> str:
+    """What a GPU calls itself."""
+    return str(torch.cuda.get_device_name(device))
