@@ -25,6 +25,7 @@ class FolderEncoder(abc.ABC):
     """
 
     kind: ClassVar[str]
+    model: ModelIdentity
 
     def __init__(self, model: str, revision: str | None) -> None:
         self._located = locate(model, revision)
@@ -80,6 +81,8 @@ class FolderEncoder(abc.ABC):
         folder = with_weights(self._located)
         check_loadable(check_weights(folder, self._name), self._name, pickle=device.allow_pickle_weights)
         model = self._load(folder, device)
+        if device.batch == "auto":
+            model.tune(self.model)
         try:
             yield model
         finally:

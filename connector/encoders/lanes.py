@@ -7,19 +7,22 @@ once a batch. Measured on two cores with a 6-layer BERT in bfloat16: a fifth fas
 from __future__ import annotations
 
 import abc
+import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from functools import partial
 from typing import Any, TypeVar
 
 import torch
 
-from connector.encoders.machine import crowding, emulation, free_memory, usable_cores
+from connector.encoders.machine import crowding, device_name, emulation, free_memory, usable_cores
 from connector.encoders.staging import Compute, Cuda, Stage, Staging, free
 from connector.encoders.torch_device import is_out_of_memory
+from connector.encoders.tuning import PartSize, cache_key
 from connector.encoders.vectors import Late, joined
 from connector.errors import EncodeError, OutOfMemory
-from connector.interfaces import Head, Output, Prepared
+from connector.interfaces import Head, ModelIdentity, Output, Prepared
 
 T = TypeVar("T")
 
@@ -94,7 +97,7 @@ class LaneModel(abc.ABC):
         self.precision = precision
         self.budget = part * _parts(self._runner)
         self.notes = [note for note in (emulation(precision, device), crowding(THREADS, CORES, device)) if note]
-        self._part, self._device = part, device
+        self._part, self._device = PartSize(part), device
         self._network = network
         self._name = name
 
@@ -107,24 +110,39 @@ class LaneModel(abc.ABC):
         """
         if self._network is None:
             raise EncodeError(f"model {self._name} is closed", hint="open it again")
-        try:
-            return self._forward(items, heads)
-        except Exception as error:
-            if not is_out_of_memory(error):
-                problem = f"model {self._name} failed on {len(items)} {self.inputs} ({type(error).__name__})"
-                raise EncodeError(problem, hint="try precision: fp32 or a smaller batch under encode") from error
-        # outside of the handler, so that no traceback keeps the tensors of the failed batch alive
-        free()
-        dearest = max(item.cost for item in items)
-        if len(items) > 1:
-            self._part = min(self._part, max(dearest, self._part // 2))
+        dearest, again = max(item.cost for item in items), True
+        while again:
+            outputs = self._attempt(items, heads)
+            if outputs is not None:
+                return outputs
+            free()
+            again = self._part.ran_out(dearest) if len(items) > 1 else False
         size = f"the largest has {dearest} tokens or pixels, {free_memory(self._device)}"
         problem = f"model {self._name}: {len(items)} {self.inputs} do not fit in memory ({size})"
         raise OutOfMemory(problem, hint="set a smaller batch under encode")
 
+    def _attempt(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output] | None:
+        """The outputs; None when memory ran out: by then no traceback keeps the tensors of the failed batch alive."""
+        start = time.perf_counter()
+        try:
+            outputs = self._forward(items, heads)
+        except Exception as error:
+            if not is_out_of_memory(error):
+                problem = f"model {self._name} failed on {len(items)} {self.inputs} ({type(error).__name__})"
+                raise EncodeError(problem, hint="try precision: fp32 or a smaller batch under encode") from error
+            return None
+        self._part.took(sum(item.cost for item in items), time.perf_counter() - start)
+        return outputs
+
+    def tune(self, model: ModelIdentity) -> None:
+        """Lets the size of parts be found by measurement, on a GPU, and remembered for this model on this machine."""
+        if isinstance(self._runner, Staging):
+            facts = {"device": device_name(self._device), "cores": CORES, "precision": self.precision, "torch": torch.__version__}
+            self._part = PartSize(self._part.now, cache_key(model=asdict(model), **facts))
+
     def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
         """The pass itself; may raise anything."""
-        outputs = self._runner.run(self._parts(items, self._part), self._arrays, partial(self._compute, heads=heads))
+        outputs = self._runner.run(self._parts(items, self._part.now), self._arrays, partial(self._compute, heads=heads))
         return [joined(one) for one in zip(*outputs, strict=True)]
 
     @abc.abstractmethod

@@ -117,6 +117,8 @@ class TimmEncoder:
         from connector.encoders.image_model import load
 
         model = load(self._network, files[0], name, device, self._how)
+        if device.batch == "auto":
+            model.tune(self.model)
         try:
             yield model
         finally:

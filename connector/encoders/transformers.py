@@ -172,6 +172,8 @@ class TransformersEncoder:
         root = with_weights(self._located)
         check_loadable(self._weights(root), self._located.name, pickle=device.allow_pickle_weights)
         model = self._load(root / self._about.folder.relative_to(self._located.folder), device)
+        if device.batch == "auto":
+            model.tune(self.model)
         try:
             yield model
         finally:
