@@ -15,6 +15,7 @@ from connector.encoders.audio_config import read_config, read_extractor
 from connector.encoders.clap_features import TOKEN_COST, ClapFeatures
 from connector.encoders.heads import Offer
 from connector.encoders.locate import locate, with_weights
+from connector.encoders.running import running
 from connector.encoders.sounds import RULES, load_sound
 from connector.encoders.tokens import TextPreparer, load_tokenizer
 from connector.encoders.weights import check_loadable, check_weights, file_hash, weights_hash
@@ -155,11 +156,8 @@ class ClapEncoder:
         check_loadable(check_weights(folder, name), name, pickle=device.allow_pickle_weights)
         from connector.encoders.clap_model import load
 
-        model = load(folder, name, device, pad_id=self._pad_id)
-        try:
+        with running(load(folder, name, device, pad_id=self._pad_id), self.model, device) as model:
             yield model
-        finally:
-            model.close()
 
 
 def _check(config: dict[str, Any], features: ClapFeatures, model: str, max_seconds: float) -> None:

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, get_args
 
 from connector.encoders.heads import Offer
 from connector.encoders.locate import locate, with_weights
+from connector.encoders.running import running
 from connector.encoders.vision_types import read_config
 from connector.encoders.weights import check_loadable, check_weights, network_hash
 from connector.errors import ConfigError, nearest
@@ -80,13 +81,8 @@ class FolderEncoder(abc.ABC):
         """
         folder = with_weights(self._located)
         check_loadable(check_weights(folder, self._name), self._name, pickle=device.allow_pickle_weights)
-        model = self._load(folder, device)
-        if device.batch == "auto":
-            model.tune(self.model)
-        try:
+        with running(self._load(folder, device), self.model, device) as model:
             yield model
-        finally:
-            model.close()
 
 
 def check_role(role: Role) -> None:

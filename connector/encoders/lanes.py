@@ -83,7 +83,7 @@ class LaneModel(abc.ABC):
         network: The torch module, in evaluation mode.
         name: For messages.
         precision: What it computes in.
-        part: Cost of what goes through the network at once: padded tokens or pixels.
+        part: Cost of what goes through the network at once: padded tokens, pixels or samples.
         device: Where it is.
 
     Attributes:
@@ -117,7 +117,7 @@ class LaneModel(abc.ABC):
                 return outputs
             free()
             again = self._part.ran_out(dearest) if len(items) > 1 else False
-        size = f"the largest has {dearest} tokens or pixels, {free_memory(self._device)}"
+        size = f"the largest has {dearest} tokens, pixels or samples, {free_memory(self._device)}"
         problem = f"model {self._name}: {len(items)} {self.inputs} do not fit in memory ({size})"
         raise OutOfMemory(problem, hint="set a smaller batch under encode")
 

@@ -14,6 +14,7 @@ from connector.encoders.asking import asked
 from connector.encoders.images import RULES
 from connector.encoders.own_inputs import OwnPreparer
 from connector.encoders.resizing import CROPS, INTERPOLATIONS, ImagePreparer, Preprocessing
+from connector.encoders.running import running
 from connector.encoders.taps import Tap, Taps
 from connector.encoders.weights import check_loadable, content_hash, file_hash, own_weights
 from connector.errors import ConfigError, nearest
@@ -159,8 +160,5 @@ class ModuleEncoder:
         check_loadable([self._file], self._name, pickle=device.allow_pickle_weights)
         from connector.encoders.module_library import load
 
-        model = load(self._name, self._args, self._file, device, self._how, self._found())
-        try:
+        with running(load(self._name, self._args, self._file, device, self._how, self._found()), self.model, device) as model:
             yield model
-        finally:
-            model.close()

@@ -18,6 +18,7 @@ from typing import Any, get_args
 
 from connector.encoders.locate import Located, locate, with_weights
 from connector.encoders.resizing import ImagePreparer
+from connector.encoders.running import running
 from connector.encoders.taps import Tap, Taps
 from connector.encoders.timm_config import hub_name, read_dim, read_layers, read_network, read_preprocessing
 from connector.encoders.weights import check_loadable, check_weights, weights_hash
@@ -116,13 +117,8 @@ class TimmEncoder:
         check_loadable(files, name, pickle=device.allow_pickle_weights)
         from connector.encoders.image_model import load
 
-        model = load(self._network, files[0], name, device, self._how)
-        if device.batch == "auto":
-            model.tune(self.model)
-        try:
+        with running(load(self._network, files[0], name, device, self._how), self.model, device) as model:
             yield model
-        finally:
-            model.close()
 
 
 def _located(model: str, revision: str | None) -> Located:

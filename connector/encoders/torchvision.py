@@ -15,6 +15,7 @@ from typing import Any, get_args
 
 from connector.encoders.asking import asked
 from connector.encoders.resizing import ImagePreparer, Preprocessing
+from connector.encoders.running import running
 from connector.encoders.taps import Tap, Taps
 from connector.encoders.torchvision_files import fetched, revision_of
 from connector.encoders.weights import check_loadable, content_hash, own_weights, shapes
@@ -117,11 +118,9 @@ class TorchvisionEncoder:
         from connector.encoders.torchvision_model import load
 
         taps, first = self._taps()
-        model = load(self._name, self._about["weights"], self._classes(), file, device, self._how, taps.layers, first)
-        try:
+        loaded = load(self._name, self._about["weights"], self._classes(), file, device, self._how, taps.layers, first)
+        with running(loaded, self.model, device) as model:
             yield model
-        finally:
-            model.close()
 
 
 def _ask(what: str, *about: Any) -> Any:

@@ -16,6 +16,7 @@ from connector.encoders import layers
 from connector.encoders.describe import POOLINGS, TextModelDescription, describe
 from connector.encoders.heads import RAGGED, Offer
 from connector.encoders.locate import locate, with_weights
+from connector.encoders.running import running
 from connector.encoders.tokens import TextPreparer, load_tokenizer
 from connector.encoders.weights import check_loadable, check_weights, file_hash, weights_hash
 from connector.errors import ConfigError, nearest
@@ -171,13 +172,8 @@ class TransformersEncoder:
         """
         root = with_weights(self._located)
         check_loadable(self._weights(root), self._located.name, pickle=device.allow_pickle_weights)
-        model = self._load(root / self._about.folder.relative_to(self._located.folder), device)
-        if device.batch == "auto":
-            model.tune(self.model)
-        try:
+        with running(self._load(root / self._about.folder.relative_to(self._located.folder), device), self.model, device) as model:
             yield model
-        finally:
-            model.close()
 
     def _load(self, folder: Path, device: DeviceSpec) -> Any:
         from connector.encoders.text_model import load

@@ -16,6 +16,7 @@ import numpy as np
 from connector.encoders.audio_config import canonical_layer, describe_audio
 from connector.encoders.heads import Offer
 from connector.encoders.locate import locate, with_weights
+from connector.encoders.running import running
 from connector.encoders.sounds import RULES, load_sound
 from connector.encoders.weights import check_loadable, check_weights, weights_hash
 from connector.errors import ConfigError, RowError, nearest
@@ -130,8 +131,5 @@ class TransformersAudioEncoder:
         check_loadable(check_weights(folder, name), name, pickle=device.allow_pickle_weights)
         from connector.encoders.audio_model import load
 
-        model = load(folder, name, device, self._about)
-        try:
+        with running(load(folder, name, device, self._about), self.model, device) as model:
             yield model
-        finally:
-            model.close()

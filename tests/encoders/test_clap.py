@@ -25,6 +25,7 @@ from connector.queries import Audio
 from connector.testing.encoder_check import check_encoder
 from tests.encoders.conftest import write_tokenizer
 from tests.encoders.parity import check_parity
+from tests.encoders.test_staging import check_same
 from tests.recordings import encoded, tone
 
 RATE = 8_000
@@ -159,6 +160,14 @@ def test_one_space_and_one_pass(folder: Path) -> None:
     assert np.allclose(mixed[1], unit[0], atol=1e-5)
     with pytest.raises(ConfigError, match="no layer `last`"):
         encoder.resolve(Head(layer="last"))
+
+
+@pytest.mark.parametrize(("modality", "inputs"), [("audio", RECORDINGS), ("text", TEXTS)])
+def test_both_towers_through_the_stager(modality: str, inputs: list[Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a GPU is fed, the vectors are the same: a spectrogram goes with its flag, a text with its mask."""
+    encoder = ClapEncoder(str(folder))
+    cost = max(encoder.preparer("document", modality)(one).cost for one in inputs)
+    check_same(encoder, inputs * 2, [Head(), Head(truncate_dim=8)], monkeypatch, 2 * cost, modality)
 
 
 def test_contract(folder: Path) -> None:

@@ -107,7 +107,7 @@ def test_memory_figures_and_smaller_parts(build: Build, monkeypatch: pytest.Monk
     with encoder.open(DeviceSpec("cpu", "fp32", 64)) as model:
         for _ in range(2):
             with pytest.raises(
-                OutOfMemory, match=r"8 inputs do not fit in memory \(the largest has 8 tokens or pixels, .* GiB are free on cpu\)"
+                OutOfMemory, match=r"8 inputs do not fit in memory \(the largest has 8 tokens, pixels or samples, .* GiB are free on cpu\)"
             ):
                 model.forward(items, heads)
         assert len(model.forward(items, heads)[0]) == 8

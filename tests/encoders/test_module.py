@@ -23,6 +23,7 @@ from connector.schema.spec import CollectionSpec, FieldSpec, VectorFieldSpec
 from connector.testing.encoder_check import check_encoder
 from tests.encoders.parity import agreement, check_parity
 from tests.encoders.randomized import settle
+from tests.encoders.test_staging import check_same
 from tests.pictures import encoded, picture
 
 PICTURES = [picture(60 + 20 * seed, 90, seed) for seed in range(3)]
@@ -211,6 +212,30 @@ def test_an_autoencoders_bottleneck() -> None:
     check_parity("module", encoder, PICTURES, means, Head(layer="encoder"), words="autoencoder, encoder, mean")
     rows = [one.flatten(1).T.numpy() for one in codes]
     check_parity("module", encoder, PICTURES, rows, Head(layer="encoder", pooling="none"), words="autoencoder, encoder, none")
+
+
+def test_what_a_layer_gave_is_kept_from_later_layers() -> None:
+    """A code that is taken whole stays what it was, though the decoder, which runs for another head, writes into it."""
+    built("own_autoencoder:autoencoder", width=4)
+    encoder = ModuleEncoder("own_autoencoder:autoencoder", "autoencoder.safetensors", [3, 32, 32], args={"width": 4})
+    items = [encoder.preparer("document")(one) for one in PICTURES]
+    heads = [encoder.resolve(one) for one in (Head(layer="encoder", pooling="flatten"), Head(pooling="flatten"))]
+    with encoder.open(DeviceSpec(device="cpu", precision="fp32", batch=10**9)) as model:
+        together = model.forward(items, heads)
+        alone = [model.forward(items, [head])[0] for head in heads]
+    assert np.min(np.asarray(alone[0])) < 0
+    assert max(agreement(list(one), list(other))[1] for one, other in zip(together, alone, strict=True)) <= 1e-5
+
+
+def test_networks_of_ones_own_through_the_stager(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a GPU is fed, pictures and arrays of one's own give the same vectors."""
+    built("own_autoencoder:autoencoder", width=4)
+    encoder = ModuleEncoder("own_autoencoder:autoencoder", "autoencoder.safetensors", [3, 32, 32], args={"width": 4})
+    heads = [Head(layer="encoder", pooling="flatten"), Head(layer="encoder", pooling="none"), Head(pooling="flatten")]
+    check_same(encoder, list(PICTURES) * 3, heads, monkeypatch, encoder.preparer("document")(PICTURES[0]).cost)
+    built("own_tower:tower")
+    tower = ModuleEncoder("own_tower:tower", "tower.safetensors", [9], prepare="letters", inputs="text")
+    check_same(tower, ["milvus", "a database", "of vectors"], [Head(), Head(layer="one", pooling="max")], monkeypatch, 9)
 
 
 def test_a_simclr_backbone() -> None:

@@ -242,10 +242,12 @@ def lazy(monkeypatch: pytest.MonkeyPatch) -> Iterator[LazyDevice]:
     monkeypatch.undo()
 
 
-def check_same(encoder: Encoder, inputs: Sequence[Any], heads: Sequence[Head], monkeypatch: pytest.MonkeyPatch, cost: int) -> None:
+def check_same(
+    encoder: Encoder, inputs: Sequence[Any], heads: Sequence[Head], monkeypatch: pytest.MonkeyPatch, cost: int, modality: str | None = None
+) -> None:
     """The vectors of the staged path are those of the lanes."""
     spec = DeviceSpec(device="cpu", precision="fp32", batch=cost)
-    prepare = encoder.preparer("document")
+    prepare = encoder.preparer("document", modality)
     items = [prepare(one) for one in inputs]
     resolved = [encoder.resolve(head) for head in heads]
     with encoder.open(spec) as model:

@@ -25,6 +25,7 @@ from connector.schema.spec import CollectionSpec, FieldSpec, VectorFieldSpec
 from connector.testing.encoder_check import check_encoder
 from tests.encoders.parity import agreement, check_parity
 from tests.encoders.randomized import settle
+from tests.encoders.test_staging import check_same
 from tests.pictures import encoded, picture
 
 PICTURES = [picture(260 - 40 * seed, 240, seed) for seed in range(3)]
@@ -194,6 +195,13 @@ def test_several_nodes_are_one_pass(files: Callable[[str], str], monkeypatch: py
         model.forward(items, [heads[1]])
     assert max(agreement(list(one), list(other))[1] for one, other in zip(together, alone, strict=True)) <= 1e-5
     assert not [name for name in runs[-1] if name.startswith(("layer3", "layer4", "fc"))]
+
+
+def test_nodes_through_the_stager(files: Callable[[str], str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a GPU is fed, every node gives the same vectors."""
+    encoder = TorchvisionEncoder("resnet18", weights=files("resnet18"))
+    heads = [Head(), Head(layer="layer1.0.conv1", pooling="max"), Head(layer="layer4", pooling="none")]
+    check_same(encoder, list(PICTURES) * 2, heads, monkeypatch, encoder.preparer("document")(PICTURES[0]).cost)
 
 
 def test_normalisation_is_folded_only_where_nobody_looks(files: Callable[[str], str]) -> None:

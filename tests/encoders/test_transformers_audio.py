@@ -24,6 +24,7 @@ from connector.errors import ConfigError, RowError
 from connector.interfaces import DeviceSpec, Head, Prepared, identity
 from connector.testing.encoder_check import check_encoder
 from tests.encoders.parity import agreement, check_parity
+from tests.encoders.test_staging import check_same
 from tests.recordings import encoded, tone
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -164,6 +165,13 @@ def test_lots() -> None:
     items = [Prepared(None, cost, 0) for cost in (4, 5, 5, 9, 30)]
     assert lots(items, 20, alike=False) == [items[:3], items[3:4], items[4:]]
     assert lots(items, 20, alike=True) == [items[:1], items[1:3], items[3:4], items[4:]]
+
+
+@pytest.mark.parametrize("kind", ["wav2vec2-base", "wav2vec2-large"])
+def test_recordings_through_the_stager(kind: str, models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a GPU is fed, recordings of all lengths give the same vectors, each in its own place."""
+    heads = [Head(), Head(pooling="none"), Head(layer="1", pooling="max")]
+    check_same(TransformersAudioEncoder(str(models(kind))), RECORDINGS * 2, heads, monkeypatch, 40_000)
 
 
 @pytest.mark.parametrize("kind", ["wav2vec2-base", "hubert-large"])
