@@ -9,7 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
+from connector.errors import AuthError
 from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
 from connector.testing.proxy import TcpProxy
@@ -45,8 +47,8 @@ def under_way(shop: Workshop, act: Callable[[], None]) -> tuple[int, str]:
         shop.write(f"note{number:04}", 4)
     process = shop.start()
     try:
-        wait_until(lambda: committed(shop) > 0 or process.poll() is not None, 90)
-        assert 0 < committed(shop) < LINES // 4
+        wait_until(lambda: committed(shop) > 0 or process.poll() is not None, 180)
+        assert 0 < committed(shop) < LINES // 4, "" if process.poll() is None else process.communicate()
         act()
         _, told = process.communicate(timeout=200)
     finally:
@@ -65,6 +67,16 @@ def test_the_way_to_the_server(tmp_path: Path, database: MilvusSettings, fault: 
         assert shop.converged(f"server: {fault.__name__}, in the middle of a run")
 
 
+def allowed(settings: MilvusSettings) -> bool:
+    """Whether the server knows a user by now: a new one's rights take a moment to get around in it."""
+    try:
+        with connect(settings) as connection:
+            connection.call("look", connection.client.list_collections)
+    except AuthError:
+        return False
+    return True
+
+
 def test_the_password_changes(tmp_path: Path, database: MilvusSettings, shared: MilvusSettings) -> None:
     """Exit 7 at once and in order; with the new password the same command finishes what this run began."""
     user, old, new = f"u{uuid.uuid4().hex[:20]}", "Geheim1Geheim1", "Geheim2Geheim2"
@@ -73,6 +85,7 @@ def test_the_password_changes(tmp_path: Path, database: MilvusSettings, shared: 
         root.call("grant", root.client.grant_role, user, "admin")
         shop = workshop(tmp_path, database, delay=0.001)
         shop.configure(token=f"{user}:{old}")
+        wait_until(lambda: allowed(database.model_copy(update={"token": SecretStr(f"{user}:{old}")})), 60)
         code, told = under_way(shop, lambda: root.call("change", root.client.update_password, user, old, new))
         assert code == 7, told
         assert "wrong user, password or token" in told
