@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from connector import registry
 from connector.errors import ConfigError, SchemaError, nearest
-from connector.interfaces import Encoder, Head
+from connector.interfaces import Encoder, Head, VectorSpec
 from connector.probing import Probed
 from connector.schema.spec import CollectionSpec, VectorFieldSpec
 
@@ -24,6 +24,7 @@ class Binding:
         field: The field.
         encoder: Its encoder.
         head: What the field takes from it, with the model's defaults filled in.
+        spec: What the head gives; asked once, since an encoder may have to look it up.
         source: The row's field that is encoded.
         modality: What is in it: text, image or audio.
     """
@@ -31,13 +32,14 @@ class Binding:
     field: VectorFieldSpec
     encoder: Encoder
     head: Head
+    spec: VectorSpec
     source: str
     modality: str
 
     @property
     def ragged(self) -> bool:
         """Whether the encoder gives one vector a position, so that rows are fanned out."""
-        return self.encoder.spec(self.head).kind == "ragged"
+        return self.spec.kind == "ragged"
 
 
 def probed(binding: Binding) -> Probed:
@@ -91,9 +93,10 @@ def bind(spec: CollectionSpec, make: Callable[[VectorFieldSpec], Encoder] = make
             encoder.declared(field.dim)
         head = encoder.resolve(head_of(field))
         name = f"{where or spec.where or spec.name}.{field.name}"
-        _check(field, encoder, head, name)
+        given = encoder.spec(head)
+        _check(field, encoder, given, name)
         modality = modality_of_field(field, encoder, name)
-        bindings.append(Binding(field, encoder, head, field.source or modality, modality))
+        bindings.append(Binding(field, encoder, head, given, field.source or modality, modality))
     return bindings
 
 
@@ -110,8 +113,7 @@ def modality_of_field(field: VectorFieldSpec, encoder: Encoder, name: str) -> st
     raise SchemaError(f"{name}: {said}, and nothing says which this field holds", hint=f'write modality="{valid[0]}", or "{valid[-1]}"')
 
 
-def _check(field: VectorFieldSpec, encoder: Encoder, head: Head, name: str) -> None:
-    given = encoder.spec(head)
+def _check(field: VectorFieldSpec, encoder: Encoder, given: VectorSpec, name: str) -> None:
     wanted = "sparse" if field.dtype == "sparse" else "dense"
     if given.kind == "ragged" and not hasattr(encoder, "positions"):
         problem = f"{name}: encoder {field.encoder} cannot tell how many vectors an input gets, so its rows cannot be numbered"

@@ -131,8 +131,8 @@ class Encoding:
     def _prepare_room(self, window: Window) -> None:
         for binding in self._bindings:
             if binding.field.name not in window.vectors:
-                spec = binding.encoder.spec(binding.head)
-                window.vectors[binding.field.name] = empty(len(window.rows), replace(spec, kind="dense") if binding.ragged else spec)
+                spec = replace(binding.spec, kind="dense") if binding.ragged else binding.spec
+                window.vectors[binding.field.name] = empty(len(window.rows), spec)
 
     def _encode(self, batch: Slice, group: Group) -> None:
         kept, new = self._sorted(batch, group)
@@ -148,8 +148,8 @@ class Encoding:
             if outputs is None:
                 _mark(batch.window, some[0].rows, f"field `{group.source}`: does not fit in memory even alone: {replica.shortage}")
                 continue
-            specs = [binding.encoder.spec(binding.head) for binding in group.bindings]
-            good = [checked(output, spec, len(some), group.name) for output, spec in zip(outputs, specs, strict=True)]
+            found = zip(outputs, group.bindings, strict=True)
+            good = [checked(output, binding.spec, len(some), group.name) for output, binding in found]
             for place, reason in refused(replica.model).items():
                 _mark(batch.window, some[place].rows, f"field `{group.source}`: {reason}")
             wrong = self._scatter(batch.window, group, good, [one.rows for one in some])
@@ -159,7 +159,8 @@ class Encoding:
     def _sorted(self, batch: Slice, group: Group) -> tuple[list[tuple[list[Vector], list[int]]], list[_New]]:
         """The inputs whose vectors are known by now, with their rows, and those to be encoded, equal ones once; the rest is marked."""
         found = zip(batch.results, batch.keys, batch.rows, strict=True)
-        late = self._reuse.find(group.bindings, [key for key in batch.keys if key is not None])
+        pending = [key for result, key in zip(batch.results, batch.keys, strict=True) if isinstance(result, Prepared) and key is not None]
+        late = self._reuse.find(group.bindings, pending)
         kept: list[tuple[list[Vector], list[int]]] = []
         new: dict[object, _New] = {}
         for result, key, rows in found:

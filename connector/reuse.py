@@ -9,7 +9,7 @@ import numpy as np
 
 from connector.interfaces import Output, identity
 from connector.probing import Goldens
-from connector.vectorcache import Vector, VectorCache, keyed
+from connector.vectorcache import Vector, VectorCache, input_key
 
 if TYPE_CHECKING:
     from connector.binding import Binding
@@ -30,7 +30,7 @@ class Reuse:
 
     def keyed(self, inputs: Sequence[Any], modality: str) -> list[tuple[bytes | None, Any]]:
         """Each input's key (None without a cache, or without content), and the input as it is to be prepared."""
-        return [(None, value) for value in inputs] if self._cache is None else [keyed(value, modality) for value in inputs]
+        return [(None, value) for value in inputs] if self._cache is None else [input_key(value, modality) for value in inputs]
 
     def find(self, bindings: Sequence[Binding], keys: Sequence[bytes]) -> dict[bytes, list[Vector]]:
         """One vector a field, for every input that is known to all of them."""

@@ -200,13 +200,13 @@ def input_key(value: Any, modality: str) -> tuple[bytes | None, Any]:
     """The key of an input, and the input as it is to be prepared: what had to be read for it is not read again.
 
     Returns:
-        (16 bytes of blake2b, input); None for an input that has no content to name it by.
-
-    Raises:
-        RowError: The input names a file that cannot be read.
+        (16 bytes of blake2b, input); None for an input that has no content to name it by, or cannot be read and is refused when prepared.
     """
     if hasattr(value, "read"):
-        value = value.read()
+        try:
+            value = value.read()
+        except RowError:
+            return None, value
     if isinstance(value, str) and modality == "text":
         data = value.encode("utf-8", "surrogatepass")
     elif isinstance(value, bytes | bytearray):
@@ -216,14 +216,6 @@ def input_key(value: Any, modality: str) -> tuple[bytes | None, Any]:
     else:
         return None, value
     return hashlib.blake2b(data, digest_size=16, person=modality.encode()[:16]).digest(), value
-
-
-def keyed(value: Any, modality: str) -> tuple[bytes | None, Any]:
-    """As `input_key`; what cannot be read has no key, and is refused where it is prepared."""
-    try:
-        return input_key(value, modality)
-    except RowError:
-        return None, value
 
 
 def _open(path: Path) -> sqlite3.Connection:
