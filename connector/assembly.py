@@ -27,7 +27,6 @@ from connector.milvus.indexing import wait_for_indexes
 from connector.milvus.sink import MilvusSink
 from connector.pipeline import run
 from connector.plan import Generation, required, standing, steps
-from connector.probing import Goldens
 from connector.readback import read_back
 from connector.recovery import recover
 from connector.report import RunReport, Stopwatch
@@ -117,7 +116,7 @@ def _run(front: Front, back: Back, options: Options, monitor: Monitor, begun: fl
     ledger.requeue(options.only or ())
     witness = Witness(sink, spec, report.run_id)
     stop, watch = monitor.stop.event, monitor.watch
-    goldens = _goldens(back)
+    goldens = Catalog(back.connection).goldens(back.generation)
     encode = partial(Encoding, front.parts.bindings, job.encode, ready=spec.ready, workers=job.workers, goldens=goldens)
     with VectorCache(job.cache_path, job.vector_cache) as cache, encode(stop=stop, stopwatch=watch, cache=cache) as encoding:
         stations = stations_of(front, encoding, witness, ledger)
@@ -141,12 +140,6 @@ def _run(front: Front, back: Back, options: Options, monitor: Monitor, begun: fl
 def _committed(cache: VectorCache, monitor: Monitor, report: RunReport) -> None:
     cache.window_committed()
     monitor.on_window(report)
-
-
-def _goldens(back: Back) -> Goldens:
-    """What the generation's stamp knows of its encoders; what this run finds out is stamped before a vector is written."""
-    catalog, name, stamp = Catalog(back.connection), back.generation.name, back.generation.stamp
-    return Goldens.from_json(stamp.probe if stamp else None, lambda known: catalog.write_probe(name, known.to_json()))
 
 
 def _enter(front: Front, back: Back, sink: MilvusSink, run_id: str) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from connector.binding import Binding
+from connector.binding import Binding, probed
 from connector.building import Parts, fingerprint_parts
 from connector.errors import ConfigError, RowError, SinkError
 from connector.faults import hit
@@ -30,6 +30,7 @@ from connector.milvus.catalog import Catalog
 from connector.milvus.client import connect
 from connector.milvus.sink import MilvusSink
 from connector.plan import waiting
+from connector.probing import Goldens
 from connector.record import Row, Window, fingerprint
 from connector.schema.spec import LINEAGE, FieldSpec, VectorFieldSpec
 from connector.schema.values import convert
@@ -87,9 +88,11 @@ def copy_job(job: Job) -> Copied:
             return Copied(live.name, live.name, 0, 0, 0, (f"{live.name} is live and what the code says: there is nothing to copy",))
         copy = _Copy.of(parts, live)
         catalog.load(candidate.name)
+        goldens = catalog.goldens(candidate)
+        goldens.add(catalog.goldens(live).of(one.name for one in copy.vectors))
         source, sink = (MilvusSink(connection, name, parts.spec) for name in (live.name, candidate.name))
         with contextlib.ExitStack() as models:
-            handles = {one.field.name: models.enter_context(_handle(parts, one)) for one in copy.encoded}
+            handles = {one.field.name: models.enter_context(_handle(parts, one, goldens)) for one in copy.encoded}
             rows = sum(_write(sink, copy.window(page, handles)) for page in _pages(source.scan(None, copy.names), parts.spec.sent))
         extra = _extra(source, sink)
         sink.delete(extra)
@@ -192,6 +195,8 @@ def _bound(field: VectorFieldSpec, parts: Parts, there: Mapping[str, Any], live:
     binding = next((one for one in parts.bindings if one.field.name == field.name), None)
     if binding is None:
         raise ConfigError(f"{live.name} does not have the ready-made vectors {field.name}", hint=_INSTEAD)
+    if field.dtype == "int8":
+        raise ConfigError(f"{field.name}: the scale of int8 vectors is fitted by a run, not by a copy", hint=_INSTEAD)
     if binding.encoder.inputs != {"text"} or there.get(binding.source, {}).get("type") != "VARCHAR":
         raise ConfigError(f"{field.name} is encoded from {binding.source}, which {live.name} does not hold as text", hint=_INSTEAD)
     return binding
@@ -210,8 +215,9 @@ def _fingerprints(parts: Parts, live: Generation, *, again: bool) -> tuple[str, 
     return parts.job.scope, fingerprint({**settings, "vectors": before}), fingerprint(settings)
 
 
-def _handle(parts: Parts, binding: Binding) -> EncoderHandle:
-    return EncoderHandle(binding.encoder, binding.head, parts.job.encode.get(binding.field.name, DeviceSpec()))
+def _handle(parts: Parts, binding: Binding, goldens: Goldens) -> EncoderHandle:
+    device = parts.job.encode.get(binding.field.name, DeviceSpec())
+    return EncoderHandle(binding.encoder, binding.head, device, goldens=goldens, field=probed(binding))
 
 
 def _pages(rows: Iterator[Row], vectors: Sequence[VectorFieldSpec]) -> Iterator[list[Row]]:

@@ -200,7 +200,7 @@ class Encoding:
             none = {*window.bad, *window.absent.get(name, ())}
             good = [index for index in range(len(window.rows)) if index not in none]
             if dtype == "int8" and name not in self._goldens.scales and good:
-                self._goldens.add(scales={name: fit(window.vectors[name][good])})
+                self._goldens.add(Goldens(scales={name: fit(window.vectors[name][good])}))
                 if len(good) < ENOUGH:
                     self._goldens.notes.append(f"field {name}: the int8 scale was fitted on {len(good)} vectors only")
             window.vectors[name] = quantised(window.vectors[name], dtype, self._goldens.scales.get(name))

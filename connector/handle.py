@@ -84,7 +84,7 @@ class EncoderHandle:
             EncodeError: The model failed.
         """
         scale = fit(self._encode(sample, "document"))
-        self._goldens.add(scales={self._name: scale})
+        self._goldens.add(Goldens(scales={self._name: scale}))
         return scale
 
     def _encode(self, inputs: Sequence[Any], role: Role) -> npt.NDArray[np.generic]:

@@ -11,7 +11,7 @@ import base64
 import contextlib
 import io
 import wave
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -89,11 +89,17 @@ class Goldens:
         }
         return {"format": FORMAT, "vectors": vectors, "scales": self.scales}
 
-    def add(self, vectors: Mapping[str, Matrix] | None = None, scales: Mapping[str, float] | None = None) -> None:
-        """Adds what was found out and has it learnt."""
-        self.vectors.update(vectors or {})
-        self.scales.update(scales or {})
-        if self.learn is not None:
+    def of(self, names: Iterable[str]) -> Goldens:
+        """What is known of some fields only."""
+        wanted = set(names)
+        vectors = {name: one for name, one in self.vectors.items() if name in wanted}
+        return Goldens(vectors, {name: one for name, one in self.scales.items() if name in wanted})
+
+    def add(self, new: Goldens) -> None:
+        """Adds what was found out, if it is anything, and has it learnt."""
+        self.vectors.update(new.vectors)
+        self.scales.update(new.scales)
+        if self.learn is not None and (new.vectors or new.scales):
             self.learn(self)
 
 
@@ -121,7 +127,7 @@ def opened(encoder: Encoder, device: DeviceSpec, fields: Sequence[Probed], golde
                 stack.close()  # two copies of the weights may not fit
                 exact = _in_float32(encoder, device, fields) or found
                 model = stack.enter_context(encoder.open(device))
-            goldens.add({one: exact[one] for one in missing})
+            goldens.add(Goldens({one: exact[one] for one in missing}))
         wrong = _wrong(found, goldens, model.precision)
         if wrong and device.precision == "auto" and model.precision != "fp32":
             lower = model.precision

@@ -72,6 +72,31 @@ def test_another_model_is_filled_without_the_source(place: Place) -> None:
     assert (report["encoded"], report["counts"]["unchanged"]) == (0, 3)
 
 
+PROBED = SCHEMA.replace('"fake:fake"', '"fake:fake", probed=True')
+
+
+def test_the_probe_of_an_encoder_goes_with_its_vectors(place: Place) -> None:
+    """Rule: weights that were exchanged under the encoder's name are refused by the candidate as by the live one, from its first run on."""
+    place.put("schema.py", PROBED)
+    place.candidate(PROBED.replace("(Collection)", "(Collection, shards=2)"))
+    place.ok("copy", "job.yaml")
+    live, candidate = place.state().generations
+    assert candidate.stamp.probe == live.stamp.probe
+    place.put("schema.py", PROBED.replace("probed=True", 'probed=True, seed="other"').replace("(Collection)", "(Collection, shards=2)"))
+    place.write(1)
+    code, _, err = place.call("run", "job.yaml")
+    assert (code, "is not what the collection was filled with" in err) == (2, True), err
+
+
+def test_an_encoder_of_a_copy_is_probed(place: Place) -> None:
+    """Rule: what a copy encodes is stamped like what a run encodes."""
+    place.candidate(NEW_MODEL.replace('"fake:other"', '"fake:other", probed=True'))
+    place.ok("copy", "job.yaml")
+    probe = place.state().generations[1].stamp.probe
+    assert probe is not None
+    assert set(probe["vectors"]) == {"vector"}
+
+
 def test_a_new_field_takes_its_default_until_the_next_run(place: Place) -> None:
     """Rule: what only the source has is not invented; the run after the copy makes those documents again."""
     place.candidate(SCHEMA + '    name: str = Field(max_length=50, default="none")\n')

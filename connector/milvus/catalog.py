@@ -19,6 +19,7 @@ from connector.errors import PlanNeeded, SchemaError, SinkError
 from connector.generations import Generation, Have, Want, drift, generation_number
 from connector.milvus import changes, describe, features
 from connector.milvus.client import Connection
+from connector.probing import Goldens
 from connector.schema.spec import CollectionSpec
 from connector.stamp import ENCODERS, EPOCH, STAMP, Stamp
 
@@ -107,11 +108,15 @@ class Catalog:
         """Sets properties; the others stay."""
         self._ddl(f"set properties of {collection}", self._client.alter_collection_properties, collection, properties)
 
-    def write_probe(self, collection: str, probe: Mapping[str, Any]) -> None:
-        """Adds to a stamp what a run found out about its encoders; the rest of it stays as it is."""
-        stamp = self.stamp(collection)
-        if stamp is not None:
-            self.write(collection, {STAMP: replace(stamp, probe=probe).to_json()})
+    def goldens(self, one: Generation) -> Goldens:
+        """What a generation's stamp knows of its encoders; what is learnt is stamped before a vector that was made with it is written."""
+
+        def learn(known: Goldens) -> None:
+            stamp = self.stamp(one.name)
+            if stamp is not None:
+                self.write(one.name, {STAMP: replace(stamp, probe=known.to_json()).to_json()})
+
+        return Goldens.from_json(one.stamp.probe if one.stamp else None, learn)
 
     def load(self, collection: str) -> None:
         """Makes a collection answer reads, and waits for it; Milvus Lite needs it after every opening of the file."""
