@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from connector.encoders.weights import read_json
+from connector.encoders.weights import read_config, read_json
 from connector.errors import ConfigError
 
 AUDIO_MODELS = ("data2vec-audio", "hubert", "wav2vec2", "wavlm")
@@ -81,21 +81,6 @@ def describe_audio(folder: Path, model: str) -> AudioModelDescription:
         normalize=bool(extractor.get("do_normalize", True)),
         padded=masked and kind in _MASKED and config.get("feat_extract_norm", "group") == "layer",
     )
-
-
-def read_config(folder: Path, model: str) -> dict[str, Any]:
-    """config.json of a model of transformers.
-
-    Raises:
-        ConfigError: It is missing or broken, or names program code of its own.
-    """
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"model {model}: {folder} holds no config.json", hint="name the folder that save_pretrained wrote")
-    config = read_json(folder / "config.json")
-    if config.get("auto_map"):
-        problem = f"model {model} brings its own program code (auto_map in config.json), which is never run"
-        raise ConfigError(problem, hint="choose a model of an architecture that transformers has")
-    return config
 
 
 def read_extractor(folder: Path, model: str, kind: str) -> dict[str, Any]:

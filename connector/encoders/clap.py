@@ -6,21 +6,21 @@ What they give is known from JSON files; their weights are loaded by `open`. Bot
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any
 
-from connector.encoders.audio_config import read_config, read_extractor
+from connector.encoders.audio_config import read_extractor
 from connector.encoders.clap_features import TOKEN_COST, ClapFeatures
+from connector.encoders.folder_encoder import FolderEncoder
 from connector.encoders.heads import Offer
-from connector.encoders.locate import locate, with_weights
-from connector.encoders.running import running
+from connector.encoders.locate import locate
 from connector.encoders.sounds import RULES, load_sound
 from connector.encoders.tokens import TextPreparer, load_tokenizer
-from connector.encoders.weights import check_loadable, check_weights, file_hash, weights_hash
+from connector.encoders.weights import file_hash, read_config
 from connector.errors import ConfigError, nearest
-from connector.interfaces import DeviceSpec, Head, Model, ModelIdentity, Prepared, Role, TextLimits, VectorSpec
+from connector.interfaces import DeviceSpec, Head, Prepared, Role, TextLimits
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ class ClapTextPreparer:
         return replace(prepared, cost=prepared.cost * TOKEN_COST)
 
 
-class ClapEncoder:
+class ClapEncoder(FolderEncoder):
     """Recordings and texts to vectors, by a model of the Hugging Face Hub, of a folder or of an installed package.
 
     Args:
@@ -81,12 +81,14 @@ class ClapEncoder:
         ConfigError: There is no such model, a file of it is missing or broken, or it is of another sort.
     """
 
+    kind = "clap"
     inputs = frozenset({"audio", "text"})
 
     def __init__(
         self, model: str, revision: str | None = None, max_seconds: float = 60.0, document_prompt: str = "", query_prompt: str = ""
     ) -> None:
-        self._located = located = locate(model, revision)
+        located = locate(model, revision)
+        super().__init__(located)
         config = read_config(located.folder, located.name)
         features = ClapFeatures.of(read_extractor(located.folder, located.name, "ClapFeatureExtractor"), located.name)
         _check(config, features, located.name, max_seconds)
@@ -96,68 +98,32 @@ class ClapEncoder:
         self._prompts = {"document": document_prompt, "query": query_prompt}
         self._sound = ClapSoundPreparer(features, float(max_seconds))
         self.text: TextLimits | None = TextLimits(self._path, self._usable())
-        weights = "" if located.revision else weights_hash(check_weights(located.folder, located.name))
         audio = {"rules": RULES, "resampling": "soxr HQ", "max_seconds": float(max_seconds), "places": "middle", **asdict(features)}
         text = {"tokenizer": file_hash(self._path), "max_tokens": self._max_tokens, "prompts": self._prompts}
-        self.model = ModelIdentity("clap", located.name, located.revision, weights, {"audio": audio, "text": text})
+        self.model = self._identity({"audio": audio, "text": text})
 
     def _usable(self) -> int:
         tokenizer = load_tokenizer(self._path)
         prompt = max(len(tokenizer.encode(prompt, add_special_tokens=False)) for prompt in self._prompts.values())
         usable = self._max_tokens - prompt - tokenizer.num_special_tokens_to_add(is_pair=False)
         if usable < 1:
-            raise ConfigError(f"model {self._located.name}: the prompt leaves no token for the text", hint="shorten the prompt")
+            raise ConfigError(f"model {self._name}: the prompt leaves no token for the text", hint="shorten the prompt")
         return int(usable)
 
-    def resolve(self, head: Head) -> Head:
-        """The head with the model's defaults filled in: the projection, normalised.
+    def _offer(self, head: Head) -> Offer:  # noqa: ARG002 - there is one layer
+        return Offer(self._name, self._dim, ("projection",), ("model",), normalize=True)
 
-        Raises:
-            ConfigError: There is no such layer, pooling, dimension or type.
-        """
-        return self._offer().resolve(head)
-
-    def spec(self, head: Head) -> VectorSpec:
-        """A dense vector of the common space, or of `truncate_dim`.
-
-        Raises:
-            ConfigError: As `resolve`.
-        """
-        return self._offer().spec(head)
-
-    def _offer(self) -> Offer:
-        return Offer(self._located.name, self._dim, ("projection",), ("model",), normalize=True)
-
-    def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:
-        """Decodes one recording and makes its spectrograms, or tokenises one text after the role's prompt."""
-        for value, valid in ((role, get_args(Role)), (modality or "text", self.inputs)):
-            if value not in valid:
-                raise ConfigError(f"unknown {'role' if valid is not self.inputs else 'input'} `{value}`", hint=nearest(value, valid))
+    def _preparer(self, role: Role, modality: str | None) -> Callable[[Any], Prepared]:
+        if modality not in {None, *self.inputs}:
+            raise ConfigError(f"unknown input `{modality}`", hint=nearest(str(modality), self.inputs))
         if modality == "audio":
             return self._sound
         return ClapTextPreparer(TextPreparer(self._path, self._max_tokens, self._prompts[role]))
 
-    def pull(self) -> None:
-        """Downloads what `open` needs, if it is a hub model.
-
-        Raises:
-            ConfigError: The Hub cannot be reached, or the model has no weights.
-        """
-        check_weights(with_weights(self._located), self._located.name)
-
-    @contextlib.contextmanager
-    def open(self, device: DeviceSpec) -> Iterator[Model]:
-        """Imports torch and loads the weights; leaving the context frees them.
-
-        Raises:
-            ConfigError: The device or precision is not there, or the weights are missing, pickled or not this model's.
-        """
-        folder, name = with_weights(self._located), self._located.name
-        check_loadable(check_weights(folder, name), name, pickle=device.allow_pickle_weights)
+    def _load(self, root: Path, device: DeviceSpec) -> Any:
         from connector.encoders.clap_model import load
 
-        with running(load(folder, name, device, pad_id=self._pad_id), self.model, device) as model:
-            yield model
+        return load(root, self._name, device, pad_id=self._pad_id)
 
 
 def _check(config: dict[str, Any], features: ClapFeatures, model: str, max_seconds: float) -> None:

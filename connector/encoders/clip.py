@@ -15,13 +15,14 @@ from typing import Any
 import numpy as np
 
 from connector.encoders.clip_config import Padding, describe_pair
-from connector.encoders.folder_encoder import FolderEncoder, check_role
+from connector.encoders.folder_encoder import FolderEncoder
 from connector.encoders.heads import Offer
 from connector.encoders.image_processor import read_processor
+from connector.encoders.locate import locate
 from connector.encoders.resizing import ImagePreparer
 from connector.encoders.tokens import TextPreparer, load_tokenizer
 from connector.encoders.vision_types import OWN
-from connector.encoders.weights import file_hash
+from connector.encoders.weights import file_hash, network_hash, read_config
 from connector.errors import ConfigError, nearest
 from connector.interfaces import DeviceSpec, Head, ModelIdentity, Prepared, Role, TextLimits
 from connector.pictures import MAX_PIXELS
@@ -49,7 +50,7 @@ class ClipEncoder(FolderEncoder):
     inputs = frozenset({"text", "image"})
 
     def __init__(self, model: str, revision: str | None = None, max_pixels: int = MAX_PIXELS) -> None:
-        super().__init__(model, revision)
+        super().__init__(locate(model, revision))
         folder = self._located.folder
         self._about = about = describe_pair(folder, self._name)
         self._how = read_processor(folder, self._name, _PROCESSORS[about.type], about.size)
@@ -58,6 +59,11 @@ class ClipEncoder(FolderEncoder):
         self.text: TextLimits | None = TextLimits(self._tokenizer, about.max_tokens - special)
         self._max_pixels = max_pixels
         self.model: ModelIdentity = self._identity({"image": self._how.identity(), "text": self._reading()})
+
+    def _hash(self) -> str:
+        """Of the weights and of what config.json says of their use."""
+        folder = self._located.folder
+        return network_hash(self._files(folder), read_config(folder, self._name))
 
     def _reading(self) -> dict[str, Any]:
         """Everything done to a text, as JSON values."""
@@ -69,12 +75,10 @@ class ClipEncoder(FolderEncoder):
             reading["padding"] = {"token": about.padding.token, "left": about.padding.left}
         return reading
 
-    def _offer(self, head: Head) -> tuple[Head, Offer]:
-        return head, Offer(self._name, self._about.dim, LAYERS, POOLINGS, normalize=True)
+    def _offer(self, head: Head) -> Offer:  # noqa: ARG002 - there is one layer
+        return Offer(self._name, self._about.dim, LAYERS, POOLINGS, normalize=True)
 
-    def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:
-        """Tokenises one text, or decodes, resizes and crops one picture; both roles alike."""
-        check_role(role)
+    def _preparer(self, role: Role, modality: str | None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - both roles alike
         if modality == "image":
             return ImagePreparer(self._how, self._max_pixels)
         if modality not in (None, "text"):
@@ -82,10 +86,10 @@ class ClipEncoder(FolderEncoder):
         about = self._about
         return WordsPreparer(TextPreparer(self._tokenizer, about.max_tokens, "", about.lowercase), about.padding, about.token_cost)
 
-    def _load(self, folder: Path, device: DeviceSpec) -> Any:
+    def _load(self, root: Path, device: DeviceSpec) -> Any:
         from connector.encoders.clip_model import load
 
-        return load(folder, self._name, device, self._how)
+        return load(root, self._name, device, self._how)
 
 
 @dataclass(frozen=True)

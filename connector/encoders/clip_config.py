@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from connector.encoders.tokens import load_tokenizer
-from connector.encoders.vision_types import PAIRED, read_config, sides
-from connector.encoders.weights import read_json
+from connector.encoders.vision_types import PAIRED, sides
+from connector.encoders.weights import read_config, read_json
 from connector.errors import ConfigError, nearest
 
 _DEFAULTS: dict[str, dict[str, dict[str, Any]]] = {

@@ -1,50 +1,38 @@
-"""What encoders have in common whose models are folders that `save_pretrained` wrote: heads, downloads, and how weights are opened."""
+"""What encoders have in common: how a head is read, roles, and, of those whose models are folders, downloads and how weights are opened."""
 
 from __future__ import annotations
 
 import abc
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, get_args
 
 from connector.encoders.heads import Offer
-from connector.encoders.locate import locate, with_weights
+from connector.encoders.locate import Located, with_weights
 from connector.encoders.running import running
-from connector.encoders.vision_types import read_config
-from connector.encoders.weights import check_loadable, check_weights, network_hash
+from connector.encoders.taps import Taps
+from connector.encoders.weights import check_loadable, check_weights, weights_hash
 from connector.errors import ConfigError, nearest
-from connector.interfaces import DeviceSpec, Head, Model, ModelIdentity, Role, VectorSpec
+from connector.interfaces import DeviceSpec, Head, Model, ModelIdentity, Prepared, Role, VectorSpec
 
 
-class FolderEncoder(abc.ABC):
-    """An encoder of one model folder.
+class NetworkEncoder(abc.ABC):
+    """An encoder that runs a network here, wherever its weights are."""
 
-    Args:
-        model: `org/name`, `org/name@revision`, a folder, or `package://import_name/sub/folder`.
-        revision: Commit, tag or branch of a hub model.
-    """
-
-    kind: ClassVar[str]
     model: ModelIdentity
 
-    def __init__(self, model: str, revision: str | None) -> None:
-        self._located = locate(model, revision)
-        self._name = self._located.name
+    def _named(self, head: Head) -> Head:
+        """The head with its layer in the one form."""
+        return head
 
     @abc.abstractmethod
-    def _offer(self, head: Head) -> tuple[Head, Offer]:
-        """The head with its layer in the one form, and what the model offers to it."""
+    def _offer(self, head: Head) -> Offer | Taps:
+        """What the model offers to a head, whose layer is in the one form."""
 
     @abc.abstractmethod
-    def _load(self, folder: Path, device: DeviceSpec) -> Any:
-        """The model with its weights, which are all there; it has `close()`."""
-
-    def _identity(self, preprocessing: dict[str, Any]) -> ModelIdentity:
-        """The identity; a hub model's commit stands for its weights and its config.json."""
-        folder, name, revision = self._located.folder, self._name, self._located.revision
-        weights = "" if revision else network_hash(check_weights(folder, name), read_config(folder, name))
-        return ModelIdentity(self.kind, name, revision, weights, preprocessing)
+    def _preparer(self, role: Role, modality: str | None) -> Callable[[Any], Prepared]:
+        """As `preparer`, for a role that there is."""
 
     def resolve(self, head: Head) -> Head:
         """The head with the model's defaults filled in.
@@ -52,8 +40,8 @@ class FolderEncoder(abc.ABC):
         Raises:
             ConfigError: There is no such layer, pooling, dimension or type.
         """
-        asked, offer = self._offer(head)
-        return offer.resolve(asked)
+        named = self._named(head)
+        return self._offer(named).resolve(named)
 
     def spec(self, head: Head) -> VectorSpec:
         """What the head gives: one dense vector an input, or with pooling none one a position.
@@ -61,8 +49,49 @@ class FolderEncoder(abc.ABC):
         Raises:
             ConfigError: As `resolve`.
         """
-        asked, offer = self._offer(head)
-        return offer.spec(asked)
+        named = self._named(head)
+        return self._offer(named).spec(named)
+
+    def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:
+        """Prepares one input.
+
+        Raises:
+            ConfigError: There is no such role, or the model does not read this.
+        """
+        if role not in get_args(Role):
+            raise ConfigError(f"unknown role `{role}`", hint=nearest(role, get_args(Role)))
+        return self._preparer(role, modality)
+
+
+class FolderEncoder(NetworkEncoder):
+    """An encoder of one model folder.
+
+    Args:
+        located: Where it is.
+    """
+
+    kind: ClassVar[str]
+
+    def __init__(self, located: Located) -> None:
+        self._located = located
+        self._name = located.name
+
+    @abc.abstractmethod
+    def _load(self, root: Path, device: DeviceSpec) -> Any:
+        """The model with its weights, which are all there below `root`; it has `close()`."""
+
+    def _files(self, root: Path) -> list[Path]:
+        """The weight files when the model's folder is `root`."""
+        return check_weights(root, self._name)
+
+    def _hash(self) -> str:
+        """What stands for the weights of a model without a commit."""
+        return weights_hash(self._files(self._located.folder))
+
+    def _identity(self, preprocessing: dict[str, Any]) -> ModelIdentity:
+        """The identity; a hub model's commit stands for its weights and its config.json."""
+        revision = self._located.revision
+        return ModelIdentity(self.kind, self._name, revision, "" if revision else self._hash(), preprocessing)
 
     def pull(self) -> None:
         """Downloads what `open` needs, if it is a hub model.
@@ -70,7 +99,7 @@ class FolderEncoder(abc.ABC):
         Raises:
             ConfigError: The Hub cannot be reached, or the model has no weights.
         """
-        check_weights(with_weights(self._located), self._name)
+        self._files(with_weights(self._located))
 
     @contextlib.contextmanager
     def open(self, device: DeviceSpec) -> Iterator[Model]:
@@ -79,17 +108,7 @@ class FolderEncoder(abc.ABC):
         Raises:
             ConfigError: The device or precision is not there, or the weights are missing, pickled or not this model's.
         """
-        folder = with_weights(self._located)
-        check_loadable(check_weights(folder, self._name), self._name, pickle=device.allow_pickle_weights)
-        with running(self._load(folder, device), self.model, device) as model:
+        root = with_weights(self._located)
+        check_loadable(self._files(root), self._name, pickle=device.allow_pickle_weights)
+        with running(self._load(root, device), self.model, device) as model:
             yield model
-
-
-def check_role(role: Role) -> None:
-    """Refuses what is neither document nor query.
-
-    Raises:
-        ConfigError: It is neither.
-    """
-    if role not in get_args(Role):
-        raise ConfigError(f"unknown role `{role}`", hint=nearest(role, get_args(Role)))

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from typing import Any, get_args
+from typing import Any
 
 from connector.encoders.asking import asked
+from connector.encoders.folder_encoder import NetworkEncoder
 from connector.encoders.images import RULES
 from connector.encoders.own_inputs import OwnPreparer
 from connector.encoders.resizing import CROPS, INTERPOLATIONS, ImagePreparer, Preprocessing
@@ -18,7 +19,7 @@ from connector.encoders.running import running
 from connector.encoders.taps import Tap, Taps
 from connector.encoders.weights import check_loadable, content_hash, file_hash, own_weights
 from connector.errors import ConfigError, nearest
-from connector.interfaces import DeviceSpec, Head, Modality, Model, ModelIdentity, Prepared, Role, TextLimits, VectorSpec
+from connector.interfaces import DeviceSpec, Head, Modality, Model, ModelIdentity, Prepared, Role, TextLimits
 from connector.pictures import MAX_PIXELS
 from connector.usercode import source_of
 
@@ -27,7 +28,7 @@ _PREPARE = "write package.file:function, or the name of a function beside the fa
 _GREY, _COLOUR = 1, 3
 
 
-class ModuleEncoder:
+class ModuleEncoder(NetworkEncoder):
     """Inputs to vectors, by a network of the user's.
 
     Args:
@@ -103,27 +104,11 @@ class ModuleEncoder:
         rules = {"rules": RULES} if self.inputs == {"image"} else {}
         return {"prepare": f"{self._own}:{hashed}", "inputs": sorted(self.inputs), **rules}
 
-    def resolve(self, head: Head) -> Head:
-        """The head with the defaults filled in: the network's own output, unless a layer is named.
-
-        Raises:
-            ConfigError: There is no such layer, pooling, dimension or type.
-        """
-        return self._taps().resolve(head)
-
-    def spec(self, head: Head) -> VectorSpec:
-        """A dense vector as long as the layer's, or of `truncate_dim`; with pooling none, one a position.
-
-        Raises:
-            ConfigError: As `resolve`.
-        """
-        return self._taps().spec(head)
-
     def positions(self, head: Head, prepared: Prepared) -> int:  # noqa: ARG002 - every input has the same size
         """One vector a position of the head's layer."""
-        return self._taps().positions(head)
+        return self._offer(head).positions(head)
 
-    def _taps(self) -> Taps:
+    def _offer(self, head: Head) -> Taps:  # noqa: ARG002 - all layers are known at once
         found = self._found()
         layers = {name: Tap.from_json(tap) for name, tap in found["layers"].items()}
         if not layers:
@@ -142,10 +127,7 @@ class ModuleEncoder:
         found: dict[str, Any] = asked("torch", "layers", [self._name, self._source, self._args, self._shape], ask)
         return found
 
-    def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - it reads one kind of input
-        """Prepares one input; both roles alike."""
-        if role not in get_args(Role):
-            raise ConfigError(f"unknown role `{role}`", hint=nearest(role, get_args(Role)))
+    def _preparer(self, role: Role, modality: str | None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - both roles alike, one kind of input
         if self._how:
             return ImagePreparer(self._how, self._max_pixels)
         return OwnPreparer(str(self._own), tuple(self._shape), self.inputs == {"image"}, self._max_pixels)

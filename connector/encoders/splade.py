@@ -36,7 +36,7 @@ class SpladeEncoder(TransformersEncoder):
         asked = (("activation_function", ACTIVATIONS), ("pooling_strategy", STRATEGIES))
         for key, valid in asked:
             if stated.get(key, valid[0]) not in valid:
-                problem = f"model {self._located.name}: its SpladePooling states {key} {stated[key]}, which is not supported"
+                problem = f"model {self._name}: its SpladePooling states {key} {stated[key]}, which is not supported"
                 raise ConfigError(problem, hint=f"valid: {', '.join(valid)}")
         return about
 
@@ -59,14 +59,14 @@ class SpladeEncoder(TransformersEncoder):
         if head.layer in {None, *ACTIVATIONS}:
             strategies = _first(stated.get("pooling_strategy"), STRATEGIES)
             width, most = self._about.vocabulary or 0, self._about.max_active
-            return Offer(self._located.name, width, activations, strategies, truncate_dim=most, dtypes=("sparse",))
+            return Offer(self._name, width, activations, strategies, truncate_dim=most, dtypes=("sparse",))
         dense = super()._offer(head)
         return replace(dense, layers=(*dense.layers, *activations))
 
-    def _load(self, folder: Path, device: DeviceSpec) -> Any:
+    def _network(self, folder: Path, device: DeviceSpec) -> Any:
         from connector.encoders.splade_model import load_splade
 
-        return load_splade(folder, self._located.name, device, pad_id=self._about.pad_id)
+        return load_splade(folder, self._name, device, pad_id=self._about.pad_id)
 
 
 def _first(stated: str | None, valid: tuple[str, ...]) -> tuple[str, ...]:

@@ -11,22 +11,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from connector.encoders.asking import asked
+from connector.encoders.folder_encoder import NetworkEncoder
 from connector.encoders.resizing import ImagePreparer, Preprocessing
 from connector.encoders.running import running
 from connector.encoders.taps import Tap, Taps
 from connector.encoders.torchvision_files import fetched, revision_of
 from connector.encoders.weights import check_loadable, content_hash, own_weights, shapes
-from connector.errors import ConfigError, nearest
-from connector.interfaces import DeviceSpec, Head, Model, ModelIdentity, Prepared, Role, TextLimits, VectorSpec
+from connector.interfaces import DeviceSpec, Head, Model, ModelIdentity, Prepared, Role, TextLimits
 from connector.pictures import MAX_PIXELS
 
 PENULTIMATE = "penultimate"
 
 
-class TorchvisionEncoder:
+class TorchvisionEncoder(NetworkEncoder):
     """Pictures to vectors, by a model of torchvision for pictures.
 
     Args:
@@ -61,21 +61,8 @@ class TorchvisionEncoder:
         head = shapes(self._own, self._name).get(f"{self._about['head']}.weight")
         return head[0] if head else None
 
-    def resolve(self, head: Head) -> Head:
-        """The head with the model's defaults filled in.
-
-        Raises:
-            ConfigError: There is no such layer, pooling, dimension or type.
-        """
-        return self._taps()[0].resolve(head)
-
-    def spec(self, head: Head) -> VectorSpec:
-        """A dense vector, of the layer's width or of `truncate_dim`; with pooling none, one a position.
-
-        Raises:
-            ConfigError: As `resolve`.
-        """
-        return self._taps()[0].spec(head)
+    def _offer(self, head: Head) -> Taps:  # noqa: ARG002 - all layers are known at once
+        return self._taps()[0]
 
     def positions(self, head: Head, prepared: Prepared) -> int:  # noqa: ARG002 - every input has the same size
         """One vector a position of the head's layer."""
@@ -90,10 +77,7 @@ class TorchvisionEncoder:
         inside = {".".join(name.split(".")[:depth]): name for name in known for depth in range(1, name.count(".") + 1)}
         return Taps(self._name, layers, {**inside, first: PENULTIMATE}), first
 
-    def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - it reads nothing but pictures
-        """Decodes, resizes and crops one picture; both roles alike."""
-        if role not in get_args(Role):
-            raise ConfigError(f"unknown role `{role}`", hint=nearest(role, get_args(Role)))
+    def _preparer(self, role: Role, modality: str | None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - both roles alike, pictures only
         return ImagePreparer(self._how, self._max_pixels)
 
     def pull(self) -> None:

@@ -6,21 +6,20 @@ as truncated: these models were trained on half a minute at most, and what atten
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from connector.encoders.audio_config import canonical_layer, describe_audio
+from connector.encoders.folder_encoder import FolderEncoder
 from connector.encoders.heads import Offer
-from connector.encoders.locate import locate, with_weights
-from connector.encoders.running import running
+from connector.encoders.locate import locate
 from connector.encoders.sounds import RULES, load_sound
-from connector.encoders.weights import check_loadable, check_weights, weights_hash
-from connector.errors import ConfigError, RowError, nearest
-from connector.interfaces import DeviceSpec, Head, Model, ModelIdentity, Prepared, Role, TextLimits, VectorSpec
+from connector.errors import ConfigError, RowError
+from connector.interfaces import DeviceSpec, Head, Prepared, Role, TextLimits
 
 POOLINGS = ("mean", "max", "none")
 """How the vectors of the frames become one."""
@@ -57,7 +56,7 @@ class SoundPreparer:
         return Prepared(samples, len(samples), samples.nbytes, truncated=cut)
 
 
-class TransformersAudioEncoder:
+class TransformersAudioEncoder(FolderEncoder):
     """Recordings to vectors, by a model of the Hugging Face Hub, of a folder or of an installed package.
 
     Args:
@@ -69,67 +68,34 @@ class TransformersAudioEncoder:
         ConfigError: There is no such model, a file of it is missing or broken, or it is of another sort.
     """
 
+    kind = "transformers-audio"
     inputs = frozenset({"audio"})
     text: TextLimits | None = None
 
     def __init__(self, model: str, revision: str | None = None, max_seconds: float = 30.0) -> None:
-        self._located = located = locate(model, revision)
-        self._about = about = describe_audio(located.folder, located.name)
+        super().__init__(locate(model, revision))
+        self._about = about = describe_audio(self._located.folder, self._name)
         if max_seconds * about.rate < about.least:
             raise ConfigError(f"max_seconds is {max_seconds}, which is less than one frame", hint="raise max_seconds")
         self._prepare = SoundPreparer(about.rate, float(max_seconds), about.normalize, about.least)
-        weights = "" if located.revision else weights_hash(check_weights(located.folder, located.name))
         how = {"rules": RULES, "rate": about.rate, "normalize": about.normalize, "max_seconds": float(max_seconds), "resampling": "soxr HQ"}
-        self.model = ModelIdentity("transformers-audio", located.name, located.revision, weights, how)
+        self.model = self._identity(how)
 
-    def resolve(self, head: Head) -> Head:
-        """The head with the model's defaults filled in: the last hidden layer, the mean of its frames.
+    def _named(self, head: Head) -> Head:
+        return replace(head, layer=canonical_layer(head.layer, self._about.layers))
 
-        Raises:
-            ConfigError: There is no such layer, pooling, dimension or type.
-        """
-        return self._offer().resolve(replace(head, layer=canonical_layer(head.layer, self._about.layers)))
-
-    def spec(self, head: Head) -> VectorSpec:
-        """A dense vector of the model's width, or of `truncate_dim`; with pooling none, one such vector a frame.
-
-        Raises:
-            ConfigError: As `resolve`.
-        """
-        return self._offer().spec(self.resolve(head))
-
-    def _offer(self) -> Offer:
+    def _offer(self, head: Head) -> Offer:  # noqa: ARG002 - every layer has the same width
         about = self._about
-        return Offer(self._located.name, about.hidden_size, ("last", *map(str, range(about.layers))), POOLINGS)
+        return Offer(self._name, about.hidden_size, ("last", *map(str, range(about.layers))), POOLINGS)
 
     def positions(self, head: Head, prepared: Prepared) -> int:  # noqa: ARG002 - every layer has the same frames
         """One vector a frame."""
         return self._about.frames(len(prepared.data))
 
-    def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - it reads nothing but sound
-        """Decodes, resamples and normalises one recording; both roles alike."""
-        if role not in get_args(Role):
-            raise ConfigError(f"unknown role `{role}`", hint=nearest(role, get_args(Role)))
+    def _preparer(self, role: Role, modality: str | None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - both roles alike, sound only
         return self._prepare
 
-    def pull(self) -> None:
-        """Downloads what `open` needs, if it is a hub model.
-
-        Raises:
-            ConfigError: The Hub cannot be reached, or the model has no weights.
-        """
-        check_weights(with_weights(self._located), self._located.name)
-
-    @contextlib.contextmanager
-    def open(self, device: DeviceSpec) -> Iterator[Model]:
-        """Imports torch and loads the weights; leaving the context frees them.
-
-        Raises:
-            ConfigError: The device or precision is not there, or the weights are missing, pickled or not this model's.
-        """
-        folder, name = with_weights(self._located), self._located.name
-        check_loadable(check_weights(folder, name), name, pickle=device.allow_pickle_weights)
+    def _load(self, root: Path, device: DeviceSpec) -> Any:
         from connector.encoders.audio_model import load
 
-        with running(load(folder, name, device, self._about), self.model, device) as model:
-            yield model
+        return load(root, self._name, device, self._about)

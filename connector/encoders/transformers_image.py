@@ -11,12 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from connector.encoders.folder_encoder import FolderEncoder, check_role
+from connector.encoders.folder_encoder import FolderEncoder
 from connector.encoders.heads import Offer
 from connector.encoders.image_processor import read_processor
+from connector.encoders.locate import locate
 from connector.encoders.resizing import ImagePreparer
 from connector.encoders.vision_types import TYPES, describe_vision
-from connector.encoders.weights import tensor_names, weight_files
+from connector.encoders.weights import network_hash, read_config, tensor_names, weight_files
 from connector.interfaces import DeviceSpec, Head, Prepared, Role, TextLimits
 from connector.pictures import MAX_PIXELS
 
@@ -41,7 +42,7 @@ class TransformersImageEncoder(FolderEncoder):
     text: TextLimits | None = None
 
     def __init__(self, model: str, revision: str | None = None, max_pixels: int = MAX_PIXELS) -> None:
-        super().__init__(model, revision)
+        super().__init__(locate(model, revision))
         folder = self._located.folder
         about = describe_vision(folder, self._name)
         self._how = read_processor(folder, self._name, TYPES[about.type].processor, about.size)
@@ -50,13 +51,18 @@ class TransformersImageEncoder(FolderEncoder):
         self._max_pixels = max_pixels
         self.model = self._identity(self._how.identity())
 
-    def _offer(self, head: Head) -> tuple[Head, Offer]:
-        layer = self._about.layer(head.layer)
-        return replace(head, layer=layer), self._about.offer(layer, head.pooling)
+    def _hash(self) -> str:
+        """Of the weights and of what config.json says of their use."""
+        folder = self._located.folder
+        return network_hash(self._files(folder), read_config(folder, self._name))
 
-    def preparer(self, role: Role, modality: str | None = None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - it reads nothing but pictures
-        """Decodes, resizes and crops one picture; both roles alike."""
-        check_role(role)
+    def _named(self, head: Head) -> Head:
+        return replace(head, layer=self._about.layer(head.layer))
+
+    def _offer(self, head: Head) -> Offer:
+        return self._about.offer(str(head.layer), head.pooling)
+
+    def _preparer(self, role: Role, modality: str | None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - both roles alike, pictures only
         return ImagePreparer(self._how, self._max_pixels)
 
     def positions(self, head: Head, prepared: Prepared) -> int:
@@ -64,7 +70,7 @@ class TransformersImageEncoder(FolderEncoder):
         height, width = prepared.data.shape[:2]
         return self._about.patches(str(self.resolve(head).layer), height, width)
 
-    def _load(self, folder: Path, device: DeviceSpec) -> Any:
+    def _load(self, root: Path, device: DeviceSpec) -> Any:
         from connector.encoders.vision_model import load
 
-        return load(folder, self._about, device, self._how)
+        return load(root, self._about, device, self._how)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from connector.encoders.heads import RAGGED, Offer
-from connector.encoders.weights import read_json
+from connector.encoders.weights import read_config
 from connector.errors import ConfigError, nearest
 
 OWN = "model"
@@ -150,21 +150,6 @@ def describe_vision(folder: Path, model: str) -> VisionModelDescription:
         size=size,
         strides=strides,
     )
-
-
-def read_config(folder: Path, model: str) -> dict[str, Any]:
-    """The config.json of a model that transformers can run without foreign code.
-
-    Raises:
-        ConfigError: There is none, it is broken, or asks for program code of its own.
-    """
-    if not (folder / "config.json").is_file():
-        raise ConfigError(f"model {model}: {folder} holds no config.json", hint="name the folder that save_pretrained wrote")
-    config = read_json(folder / "config.json")
-    if config.get("auto_map"):
-        problem = f"model {model} brings its own program code (auto_map in config.json), which is never run"
-        raise ConfigError(problem, hint="choose a model of an architecture that transformers has")
-    return config
 
 
 def sides(size: Any) -> tuple[int, int]:

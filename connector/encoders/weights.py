@@ -86,6 +86,21 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+def read_config(folder: Path, model: str) -> dict[str, Any]:
+    """The config.json of a model that transformers can run without foreign code.
+
+    Raises:
+        ConfigError: There is none, it is broken, or asks for program code of its own.
+    """
+    if not (folder / "config.json").is_file():
+        raise ConfigError(f"model {model}: {folder} holds no config.json", hint="name the folder that save_pretrained wrote")
+    config = read_json(folder / "config.json")
+    if config.get("auto_map"):
+        problem = f"model {model} brings its own program code (auto_map in config.json), which is never run"
+        raise ConfigError(problem, hint="choose a model of an architecture that transformers has")
+    return config
+
+
 def file_hash(path: Path) -> str:
     """Hash of a file's bytes: 32 hex digits (blake2b-128)."""
     with path.open("rb") as file:
