@@ -94,9 +94,7 @@ class Bench(BaseModel):
         at_limit = self.rate >= BUSY * self.limit
         if at_limit and dearest != "encode" and self.rate < BUSY * (self.model_rate or math.inf):
             return f"the {self.cores} cores are at work, most on {dearest}; faster with more of them; {held}"
-        if not at_limit and load < self.pipeline_s / 2:
-            return f"no station explains what is missing; measure longer, and on a quiet machine; {held}"
-        return advice(held, most, self.workers, enough=at_limit)
+        return advice(held, most, load / self.pipeline_s, self.workers, enough=at_limit)
 
     def document(self) -> dict[str, object]:
         """All of it with what follows from it, for --json."""

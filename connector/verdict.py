@@ -45,7 +45,7 @@ def verdict(stations: Mapping[str, float], wall: float, workers: int) -> str:
     if not most:
         return said
     held = f"next bottleneck: {most} ({load / wall:.0%})"
-    return f"{said}; {advice(held, most, workers, enough=encode / wall >= BUSY)}"
+    return f"{said}; {advice(held, most, load / wall, workers, enough=encode / wall >= BUSY)}"
 
 
 def busiest(stations: Mapping[str, float], workers: int) -> tuple[str, float]:
@@ -59,9 +59,19 @@ def busiest(stations: Mapping[str, float], workers: int) -> tuple[str, float]:
     return max(loads.items(), key=lambda one: one[1], default=("", 0.0))
 
 
-def advice(held: str, station: str, workers: int, *, enough: bool) -> str:
-    """What would make it faster: of the encoder if that is at work for long `enough`, else of the station that is `held` to be next."""
+def advice(held: str, station: str, share: float, workers: int, *, enough: bool) -> str:
+    """What would make it faster: of the encoder if that is at work for long `enough`, else of the station that is `held` to be next.
+
+    Args:
+        held: Names that station.
+        station: The same.
+        share: Of the time that it is at work; one that is idle for the most part holds nothing back.
+        workers: Threads of the stations in `THREADED`.
+        enough: Whether the encoder is what limits.
+    """
     if enough:
         return f"faster with another device, precision or batch under encode; {held}"
+    if share < 1 / 2:
+        return f"no station explains what is missing; measure longer, and on a quiet machine; {held}"
     setting = f"more workers than {workers}" if station in THREADED else _SETTINGS.get(station, "a profile of it")
     return f"{held}; try {setting}"
