@@ -118,9 +118,11 @@ def required(want: Want, have: Have, job: str) -> Generation:
         Refused: Another namespace owns it.
     """
     found = target(want, have)
-    if found is None:
-        raise PlanNeeded(f"no generation of `{want.spec.name}` is what the code says", hint=f"connector plan {job}")
-    return found
+    if found is not None:
+        return found
+    if not have.generations:
+        raise PlanNeeded(f"there is no `{want.spec.name}`", hint=f"connector run {job} makes it")
+    raise PlanNeeded(f"no generation of `{want.spec.name}` is what the code says", hint=f"connector plan {job}")
 
 
 def differences(want: Want, stamp: Stamp) -> tuple[str, ...]:

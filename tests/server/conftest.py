@@ -12,12 +12,15 @@ import pytest
 from connector.milvus.settings import MilvusSettings
 from connector.testing.server import MilvusServer
 from connector.testing.server_files import unsupported
-from tests.faults.workshop import Workshop
+from tests.faults.workshop import Workshop, committed, wait_until
 
 if unsupported():
     collect_ignore_glob = ["test_*.py"]
 
 SECRET = "Geheim1Geheim1"  # noqa: S105 - of a user of these tests
+LINES = 7_000
+"""Of one document each four: more than three windows of 2,048 rows."""
+
 Servers = Callable[..., MilvusServer]
 Shops = Callable[..., Workshop]
 
@@ -40,6 +43,25 @@ def refused(shop: Workshop, code: int, words: str) -> str:
     assert SECRET not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
     return done.stderr
+
+
+def fill(shop: Workshop) -> None:
+    """Documents for several windows."""
+    for number in range(LINES // 4):
+        shop.write(f"note{number:04}", 4)
+
+
+def during(shop: Workshop, act: Callable[[], None], seconds: float = 200.0) -> tuple[int, str]:
+    """Runs the job of a filled shop, acts in the middle, when its first window is committed; gives exit code and messages."""
+    process = shop.start()
+    try:
+        wait_until(lambda: committed(shop) > 0 or process.poll() is not None, 180)
+        assert 0 < committed(shop) < LINES // 4, "" if process.poll() is None else process.communicate()
+        act()
+        _, told = process.communicate(timeout=seconds)
+    finally:
+        process.kill()
+    return process.returncode, told
 
 
 @pytest.fixture

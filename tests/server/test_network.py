@@ -15,11 +15,8 @@ from connector.errors import AuthError
 from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
 from connector.testing.proxy import TcpProxy
-from tests.faults.workshop import Workshop, committed, wait_until
-from tests.server.conftest import workshop
-
-LINES = 5_000
-"""Of one document each four: more than two windows of 2,048 rows."""
+from tests.faults.workshop import wait_until
+from tests.server.conftest import LINES, during, fill, workshop
 
 
 def hole(proxy: TcpProxy) -> None:
@@ -41,37 +38,23 @@ def slow(proxy: TcpProxy) -> None:
     proxy.delay = 0.05
 
 
-def under_way(shop: Workshop, act: Callable[[], None]) -> tuple[int, str]:
-    """Runs the job, acts when its first window is committed; gives exit code and messages."""
-    for number in range(LINES // 4):
-        shop.write(f"note{number:04}", 4)
-    process = shop.start()
-    try:
-        wait_until(lambda: committed(shop) > 0 or process.poll() is not None, 180)
-        assert 0 < committed(shop) < LINES // 4, "" if process.poll() is None else process.communicate()
-        act()
-        _, told = process.communicate(timeout=200)
-    finally:
-        process.kill()
-    return process.returncode, told
-
-
 @pytest.mark.parametrize("fault", [hole, cut, slow] if os.environ.get("CONNECTOR_ALL_FAILPOINTS") else [hole])
 def test_the_way_to_the_server(tmp_path: Path, database: MilvusSettings, fault: Callable[[TcpProxy], None]) -> None:
     """The run outlives it and ends well; what was under way is sent again, and nothing is lost or doubled."""
     with TcpProxy(database.uri) as proxy:
         shop = workshop(tmp_path, database.model_copy(update={"uri": proxy.uri}), delay=0.001, timeout=3, retry_deadline=90)
-        code, told = under_way(shop, lambda: fault(proxy))
+        fill(shop)
+        code, told = during(shop, lambda: fault(proxy))
         assert code == 0, told
         assert "trying again" in told or fault is not hole
         assert shop.converged(f"server: {fault.__name__}, in the middle of a run")
 
 
 def allowed(settings: MilvusSettings) -> bool:
-    """Whether the server knows a user by now: a new one's rights take a moment to get around in it."""
+    """Whether a new administrator may do what only one may: the role takes a moment longer to get around than the user."""
     try:
         with connect(settings) as connection:
-            connection.call("look", connection.client.list_collections)
+            connection.call("look", connection.client.list_roles)
     except AuthError:
         return False
     return True
@@ -86,7 +69,8 @@ def test_the_password_changes(tmp_path: Path, database: MilvusSettings, shared: 
         shop = workshop(tmp_path, database, delay=0.001)
         shop.configure(token=f"{user}:{old}")
         wait_until(lambda: allowed(database.model_copy(update={"token": SecretStr(f"{user}:{old}")})), 60)
-        code, told = under_way(shop, lambda: root.call("change", root.client.update_password, user, old, new))
+        fill(shop)
+        code, told = during(shop, lambda: root.call("change", root.client.update_password, user, old, new))
         assert code == 7, told
         assert "wrong user, password or token" in told
         assert old not in told

@@ -14,8 +14,7 @@ from connector.milvus.client import connect
 from connector.testing.server import MilvusServer
 from tests.faults.workshop import SCHEMA, Workshop
 from tests.server.certificates import make
-from tests.server.conftest import SECRET, refused, workshop
-from tests.server.test_outage import during, fill
+from tests.server.conftest import SECRET, during, fill, refused, workshop
 
 ONE_WAY = pytest.mark.parametrize("server", [1], indirect=True)
 MUTUAL = pytest.mark.parametrize("server", [2], indirect=True)
