@@ -14,10 +14,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from connector.encoding.queries import Audio, Image, Key
     from connector.errors import ConnectorError
     from connector.job import Job
     from connector.milvus.search import Hit
-    from connector.queries import Audio, Image, Key
     from connector.report import RunReport
     from connector.sdk import (
         apply_changes,
@@ -63,12 +63,12 @@ __all__ = [
 ]
 
 _HOME = {
-    "Audio": "queries",
+    "Audio": "encoding.queries",
     "ConnectorError": "errors",
     "Hit": "milvus.search",
-    "Image": "queries",
+    "Image": "encoding.queries",
     "Job": "job",
-    "Key": "queries",
+    "Key": "encoding.queries",
     "Options": "stations",
     "RunReport": "report",
     "apply_changes": "sdk",

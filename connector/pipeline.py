@@ -6,23 +6,23 @@ Everything to the left of CONFORM runs ahead in threads; CONFORM, WRITE and COMM
 listing order, so what is committed is always a prefix of the listing. Every arrow is an iterator: a station pulls from the one before
 it, and nothing holds more than a bounded number of documents, windows and bytes.
 
-    listing.py   LIST and SKIP by version        reading.py   READ, SKIP by content, PARSE, SPLIT
-    windows.py   WINDOW                          encoding.py  ENCODE
-    commit.py    CONFORM, WRITE, COMMIT          sweep.py     SWEEP
+    stations/listing.py  LIST and SKIP by version     stations/reading.py  READ, SKIP by content, PARSE, SPLIT
+    stations/windows.py  WINDOW                       encoding/            ENCODE
+    stations/commit.py   CONFORM, WRITE, COMMIT       stations/sweep.py    SWEEP
 """
 
 from __future__ import annotations
 
 from contextlib import closing
 
-from connector.commit import commit
 from connector.faults import hit
 from connector.flow import parallel_map, prefetch
-from connector.listing import LOOKUP, listing
 from connector.record import Visit
 from connector.stations import Monitor, Options, Stations
-from connector.sweep import sweep
-from connector.windows import row_bytes, windows
+from connector.stations.commit import commit
+from connector.stations.listing import LOOKUP, listing
+from connector.stations.sweep import sweep
+from connector.stations.windows import row_bytes, windows
 
 CHUNK = 8
 """Documents that a reading thread takes at a time."""

@@ -9,26 +9,27 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from connector import forgetting, registry
-from connector.assembly import run_job
-from connector.copying import Copied, copy_job
+from connector import registry
+from connector.commands import forgetting
+from connector.commands.copying import Copied, copy_job
+from connector.commands.forgetting import Erasure
+from connector.commands.planning import apply_job, plan_job
+from connector.commands.running import run_job
+from connector.commands.searching import search_job
+from connector.commands.switching import Switch, promote_job, prune_job, rollback_job
+from connector.commands.verifying import Verification, verify_job
 from connector.encoding import EncoderHandle
+from connector.encoding.queries import Query
 from connector.errors import ConfigError
-from connector.forgetting import Erasure
 from connector.interfaces import DeviceSpec, Head, Source
 from connector.job import Job
-from connector.ledger_rejects import stored_rejects
-from connector.loading import load_collection
+from connector.job.loading import load_collection
+from connector.ledger.rejects import stored_rejects
 from connector.milvus.search import Hit
-from connector.planned import Plan
-from connector.planning import apply_job, plan_job
-from connector.queries import Query
+from connector.plan.planned import Plan
 from connector.report import RunReport
-from connector.searching import search_job
 from connector.sources.rows import RowsSource
 from connector.stations import Options
-from connector.switching import Switch, promote_job, prune_job, rollback_job
-from connector.verifying import Verification, verify_job
 
 
 def run(

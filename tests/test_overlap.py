@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from connector.building import Front, Parts, stations_of
+from connector.commands.building import Front, Parts, stations_of
 from connector.encoding import Encoding
 from connector.interfaces import Prepared, Receipt
 from connector.job import Job
@@ -19,11 +19,11 @@ from connector.record import Document, Payload, Window
 from connector.report import RunReport
 from connector.schema import Collection, Field, Vector, VectorField
 from connector.stations import Monitor, Options
+from connector.stations.windows import WindowLimits
 from connector.testing.encoders import FakeEncoder
 from connector.testing.sinks import MemorySink
 from connector.testing.sources import ListSource
 from connector.verdict import THREADED
-from connector.windows import WindowLimits
 
 ROWS, WINDOW = 1600, 64
 SLOW, QUICK = 2.0, 0.7

@@ -16,16 +16,16 @@ from connector.errors import DocumentError, Interrupted, Refused, Transient
 from connector.interfaces import Parser
 from connector.ledger import Ledger
 from connector.pipeline import run
-from connector.reading import Reader
+from connector.reconcile.recovery import recover
 from connector.record import Document, Gap, Payload, Position, Removed, Row, Window
-from connector.recovery import recover
 from connector.report import RunReport
-from connector.rows import Conform
 from connector.schema import Collection, CollectionSpec, Field, Vector, VectorField, spec_of
 from connector.stations import Monitor, Options, Stations
+from connector.stations.reading import Reader
+from connector.stations.rows import Conform
+from connector.stations.windows import WindowLimits
 from connector.stopping import Stop
 from connector.testing.sinks import MemorySink
-from connector.windows import WindowLimits
 
 
 class Notes(Collection):

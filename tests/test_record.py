@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from connector.record import KEY_FORMAT, Document, Part, Payload, Visit, Window, content_hash, fingerprint, generated_key
-from connector.rows import LINEAGE_FORMAT, lineage
+from connector.stations.rows import LINEAGE_FORMAT, lineage
 
 GOLDEN = Path(__file__).parent / "golden" / "keys.json"
 

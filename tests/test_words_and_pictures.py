@@ -149,7 +149,7 @@ def test_both_fields_load_the_weights_once(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(clip_model, "load", counted(loads, load))
     monkeypatch.setattr(clip_model, "_pictures", counted(passes, pictures_of))
     monkeypatch.setattr(clip_model.ClipModel, "_words", counted(passes, words_of))
-    monkeypatch.setattr("connector.probing.inputs", lambda *_: ())  # the probe has passes of its own
+    monkeypatch.setattr("connector.encoding.probing.inputs", lambda *_: ())  # the probe has passes of its own
     run("Products", "image", "text")
     assert len(loads) == 1
     assert sorted(passes) == ["_pictures", "_words"]
@@ -183,7 +183,7 @@ def test_three_layers_are_one_pass(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         return take(network, pixels, heads, **about)
 
     monkeypatch.setattr(vision_model, "_take", counting)
-    monkeypatch.setattr("connector.probing.inputs", lambda *_: ())  # the probe has passes of its own
+    monkeypatch.setattr("connector.encoding.probing.inputs", lambda *_: ())  # the probe has passes of its own
     run("Taps", "early", "middle", "late")
     assert seen == [6]
 

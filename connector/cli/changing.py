@@ -12,7 +12,7 @@ from connector.errors import ConfigError
 
 if TYPE_CHECKING:
     from connector.job import Job
-    from connector.planned import Plan
+    from connector.plan.planned import Plan
 
 HAS_CHANGES = 10
 """Exit code of `plan` when there is anything to apply."""
@@ -34,7 +34,7 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what `apply` would do, its cost and its risk; exit 10 if there is anything."""
-    from connector.planning import plan_job
+    from connector.commands.planning import plan_job
 
     with errors(as_json=as_json):
         found = plan_job(_load(job, milvus), beside=beside)
@@ -56,8 +56,8 @@ def apply(
     as_json: AsJson = False,
 ) -> None:
     """Bring the collection to what the code says, by the steps of the plan."""
-    from connector.planned import Plan
-    from connector.planning import apply_job
+    from connector.commands.planning import apply_job
+    from connector.plan.planned import Plan
 
     with errors(as_json=as_json):
         read = Plan.read(saved) if saved is not None else None
@@ -67,7 +67,7 @@ def apply(
 
 def copy(job: JobFile, *, as_json: AsJson = False) -> None:
     """Fill the candidate from the live generation instead of the source; encode only what has another encoder."""
-    from connector.copying import copy_job
+    from connector.commands.copying import copy_job
 
     with errors(as_json=as_json):
         done = copy_job(load_job(job))
@@ -82,7 +82,7 @@ def promote(
     as_json: AsJson = False,
 ) -> None:
     """Verify the generation that waits, then let the alias point to it."""
-    from connector.switching import promote_job
+    from connector.commands.switching import promote_job
 
     with errors(as_json=as_json):
         done = promote_job(load_job(job), allow_missing=allow_missing, min_recall=min_recall)
@@ -91,7 +91,7 @@ def promote(
 
 def rollback(job: JobFile, *, as_json: AsJson = False) -> None:
     """Let the alias point to the generation that was live before."""
-    from connector.switching import rollback_job
+    from connector.commands.switching import rollback_job
 
     with errors(as_json=as_json):
         done = rollback_job(load_job(job))
@@ -106,7 +106,7 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """Drop generations that are not live."""
-    from connector.switching import prune_job
+    from connector.commands.switching import prune_job
 
     with errors(as_json=as_json):
         dropped = prune_job(load_job(job), names or (), yes=yes)
@@ -117,7 +117,7 @@ def prune(
 def _load(target: str, milvus: str | None) -> Job:
     """The job of a file, or one made up for a collection; a job file says itself where Milvus is."""
     from connector.job import Job
-    from connector.loading import load_collection
+    from connector.job.loading import load_collection
 
     if ".py:" not in target:
         if milvus is not None:

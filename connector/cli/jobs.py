@@ -40,8 +40,8 @@ def run(
 
 def run_and_report(job: JobFile, options: Options, *, as_json: bool) -> None:
     """Runs a job under signals and a progress line, prints its report, and ends the command with its exit code."""
-    from connector.assembly import run_job
-    from connector.progress import progress
+    from connector.cli.progress import progress
+    from connector.commands.running import run_job
     from connector.stopping import Stop
 
     stop = Stop()
@@ -58,7 +58,7 @@ def run_and_report(job: JobFile, options: Options, *, as_json: bool) -> None:
 
 
 def _compare(job: JobFile, options: Options, *, as_json: bool) -> None:
-    from connector.comparing import compare_job
+    from connector.commands.comparing import compare_job
 
     with errors(as_json=as_json):
         report = compare_job(load_job(job), options)
@@ -79,9 +79,9 @@ def search(  # noqa: PLR0913 - its options, one by one, are the command
     as_json: AsJson = False,
 ) -> None:
     """Find the rows nearest to some words, a picture or a recording, with the encoder that wrote the vectors."""
+    from connector.commands.searching import search_job
+    from connector.encoding.queries import Audio, Image, Key
     from connector.errors import ConfigError
-    from connector.queries import Audio, Image, Key
-    from connector.searching import search_job
 
     with errors(as_json=as_json):
         kinds: list[tuple[type[str | Key | Image | Audio], Any]] = [(str, words), (Key, like), (Image, image), (Audio, audio)]
@@ -96,7 +96,7 @@ def search(  # noqa: PLR0913 - its options, one by one, are the command
 
 def status(job: JobFile, *, as_json: AsJson = False) -> None:
     """Show the latest runs of a job."""
-    from connector.ledger_file import LedgerFile, running
+    from connector.ledger.file import LedgerFile, running
 
     with errors(as_json=as_json):
         parsed = load_job(job)

@@ -12,7 +12,7 @@ from connector.errors import ConfigError
 
 def check(job: JobFile, *, as_json: AsJson = False) -> None:
     """Try a job on its first ten documents; write nothing; exit 3 if one would be rejected."""
-    from connector.checking import check_job
+    from connector.commands.checking import check_job
 
     with errors(as_json=as_json):
         result = check_job(load_job(job))
@@ -31,7 +31,7 @@ def bench(
     as_json: AsJson = False,
 ) -> None:
     """Measure the model, each station and the pipeline on a sample; touches nothing of the job."""
-    from connector.benching import bench_job
+    from connector.commands.benching import bench_job
     from connector.stopping import Stop
 
     stop = Stop()

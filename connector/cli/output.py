@@ -57,7 +57,7 @@ def errors(*, as_json: bool) -> Iterator[None]:
     try:
         yield
     except ConnectorError as error:
-        from connector.assembly import exit_code
+        from connector.commands.running import exit_code
 
         code = exit_code(error)
         report = getattr(error, "report", None)

@@ -87,7 +87,7 @@ def export(
 
 
 def _stored(job: Job) -> list[dict[str, Any]]:
-    from connector.ledger_rejects import stored_rejects
+    from connector.ledger.rejects import stored_rejects
 
     if not job.state_path.exists():
         say(f"{job.state_path}: no ledger yet; connector run {job.where}")
@@ -106,7 +106,7 @@ def _check_known(key: str, entries: list[dict[str, Any]]) -> None:
 
 
 def _uris(job: Job) -> Any:
-    from connector.building import uri_of
+    from connector.commands.building import uri_of
 
     return uri_of(job)
 

@@ -13,7 +13,7 @@ from connector.cli.output import AsJson, JobFile, errors, load_job, show
 from connector.errors import ConfigError
 
 if TYPE_CHECKING:
-    from connector.pulling import Pulled
+    from connector.commands.pulling import Pulled
 
 schema = typer.Typer(name="schema", no_args_is_help=True, help="What editors and other programs can know of job files.")
 models = typer.Typer(name="models", no_args_is_help=True, help="The models that a job's schema names.")
@@ -32,7 +32,7 @@ def init(
     as_json: AsJson = False,
 ) -> None:
     """Write a working job, its schema and a little data; never over anything."""
-    from connector.scaffold import needs, scaffold
+    from connector.commands.scaffold import needs, scaffold
 
     with errors(as_json=as_json):
         written = scaffold(folder, template)
@@ -47,7 +47,7 @@ def init(
 @schema.command("json")
 def json_(out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help="Write it there instead of to stdout.")] = None) -> None:
     """Print the JSON Schema of job files, with the keys of every installed source."""
-    from connector.job_schema import job_schema
+    from connector.job.json_schema import job_schema
 
     with errors(as_json=False):
         text = json.dumps(job_schema(), indent=2, ensure_ascii=False)
@@ -64,7 +64,7 @@ def json_(out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help
 @models.command("pull")
 def pull(job: JobFile, *, as_json: AsJson = False) -> None:
     """Download the models of a job and print the commits to pin."""
-    from connector.pulling import pull_models
+    from connector.commands.pulling import pull_models
 
     with errors(as_json=as_json):
         parsed = load_job(job)

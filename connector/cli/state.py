@@ -17,7 +17,7 @@ SavedFile = Annotated[Path, typer.Argument(metavar="FILE", help="The saved ledge
 @app.command("show")
 def show_(job: JobFile, *, as_json: AsJson = False) -> None:
     """Show what the ledger holds."""
-    from connector.ledger_state import describe
+    from connector.ledger.state import describe
 
     with errors(as_json=as_json):
         parsed = load_job(job)
@@ -27,7 +27,7 @@ def show_(job: JobFile, *, as_json: AsJson = False) -> None:
 @app.command()
 def export(job: JobFile, file: SavedFile, *, as_json: AsJson = False) -> None:
     """Save a copy of the ledger, also while a run is under way."""
-    from connector.ledger_state import export as save
+    from connector.ledger.state import export as save
 
     with errors(as_json=as_json):
         parsed = load_job(job)
@@ -37,7 +37,7 @@ def export(job: JobFile, file: SavedFile, *, as_json: AsJson = False) -> None:
 @app.command("import")
 def import_(job: JobFile, file: SavedFile, *, as_json: AsJson = False) -> None:
     """Bring a saved ledger back; the next run compares it with the collection first."""
-    from connector.ledger_state import bring_back
+    from connector.ledger.state import bring_back
 
     with errors(as_json=as_json):
         parsed = load_job(job)
@@ -47,7 +47,7 @@ def import_(job: JobFile, file: SavedFile, *, as_json: AsJson = False) -> None:
 @app.command()
 def rebuild(job: JobFile, *, as_json: AsJson = False) -> None:
     """Rebuild the ledger from the collection; the next run reads every document and encodes only what differs."""
-    from connector.rebuilding import rebuild_job
+    from connector.commands.rebuilding import rebuild_job
 
     with errors(as_json=as_json):
         parsed = load_job(job)
@@ -58,7 +58,7 @@ def rebuild(job: JobFile, *, as_json: AsJson = False) -> None:
 @app.command()
 def reset(job: JobFile, *, as_json: AsJson = False) -> None:
     """Empty the ledger, but for the marks of forgotten documents; the next run rebuilds it."""
-    from connector.ledger_state import reset as empty
+    from connector.ledger.state import reset as empty
 
     with errors(as_json=as_json):
         parsed = load_job(job)

@@ -11,7 +11,7 @@ from connector.cli.output import AsJson, JobFile, errors, load_job, say, show
 from connector.errors import Refused
 
 if TYPE_CHECKING:
-    from connector.forgetting import Erasure
+    from connector.commands.forgetting import Erasure
 
 
 def verify(
@@ -24,7 +24,7 @@ def verify(
     as_json: AsJson = False,
 ) -> None:
     """Compare the ledger with the collection; exit 3 if anything differs."""
-    from connector.verifying import verify_job
+    from connector.commands.verifying import verify_job
 
     with errors(as_json=as_json):
         result = verify_job(load_job(job), full=full, repair=repair, source=source, seed=seed)
@@ -40,7 +40,7 @@ def forget(
     as_json: AsJson = False,
 ) -> None:
     """Delete all rows of a document, prove it, and never ingest it again."""
-    from connector import forgetting
+    from connector.commands import forgetting
 
     with errors(as_json=as_json):
         parsed = load_job(job)
@@ -59,7 +59,7 @@ def purge(
     as_json: AsJson = False,
 ) -> None:
     """Delete all rows of a retired job, no others, and its ledger entries."""
-    from connector import forgetting
+    from connector.commands import forgetting
 
     with errors(as_json=as_json):
         parsed = load_job(job)

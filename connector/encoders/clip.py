@@ -24,8 +24,8 @@ from connector.encoders.tokens import TextPreparer, load_tokenizer
 from connector.encoders.vision_types import OWN
 from connector.encoders.weights import file_hash, network_hash, read_config
 from connector.errors import ConfigError, nearest
+from connector.files.pictures import MAX_PIXELS
 from connector.interfaces import DeviceSpec, Head, ModelIdentity, Prepared, Role, TextLimits
-from connector.pictures import MAX_PIXELS
 
 LAYERS = ("projection",)
 POOLINGS = (OWN,)

@@ -18,7 +18,7 @@ from connector.encoders.resizing import INTERPOLATIONS, check_size, plain
 from connector.encoders.vision_types import sides
 from connector.encoders.weights import read_json
 from connector.errors import ConfigError, nearest
-from connector.pictures import MAX_PIXELS
+from connector.files.pictures import MAX_PIXELS
 
 _FULL = 255
 _WARPED = 384

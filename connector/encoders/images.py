@@ -15,7 +15,7 @@ from PIL import Image, ImageFile, ImageOps
 
 from connector.encoders.payloads import bytes_of
 from connector.errors import ConfigError, DocumentError, RowError
-from connector.pictures import MAX_PIXELS, open_image, orientation
+from connector.files.pictures import MAX_PIXELS, open_image, orientation
 
 RULES = 1
 """Version of what `load_image` makes of an image. Count it up when the same bytes come to give other pixels."""

@@ -19,8 +19,8 @@ from connector.encoders.running import running
 from connector.encoders.taps import Tap, Taps
 from connector.encoders.weights import check_loadable, content_hash, file_hash, own_weights
 from connector.errors import ConfigError, nearest
+from connector.files.pictures import MAX_PIXELS
 from connector.interfaces import DeviceSpec, Head, Modality, Model, ModelIdentity, Prepared, Role, TextLimits
-from connector.pictures import MAX_PIXELS
 from connector.usercode import source_of
 
 _FACTORY = "write module:package.file:factory, a function that returns a torch.nn.Module"

@@ -17,8 +17,8 @@ from PIL import Image
 
 from connector.encoders.images import RULES, load_image
 from connector.errors import RowError
+from connector.files.pictures import MAX_PIXELS
 from connector.interfaces import Prepared
-from connector.pictures import MAX_PIXELS
 
 INTERPOLATIONS = {name.lower(): Image.Resampling[name] for name in ("NEAREST", "BOX", "BILINEAR", "HAMMING", "BICUBIC", "LANCZOS")}
 """Names of resampling filters as timm writes them."""

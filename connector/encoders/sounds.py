@@ -17,7 +17,7 @@ import soxr
 
 from connector.encoders.payloads import bytes_of
 from connector.errors import DocumentError, RowError
-from connector.recordings import MAX_RATE, MIN_RATE, open_recording
+from connector.files.recordings import MAX_RATE, MIN_RATE, open_recording
 
 RULES = 1
 """Version of what `load_sound` makes of a recording. Count it up when the same bytes come to give other samples."""

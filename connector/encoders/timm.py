@@ -21,8 +21,8 @@ from connector.encoders.resizing import ImagePreparer
 from connector.encoders.taps import Tap, Taps
 from connector.encoders.timm_config import hub_name, read_dim, read_layers, read_network, read_preprocessing
 from connector.encoders.weights import weights_hash
+from connector.files.pictures import MAX_PIXELS
 from connector.interfaces import DeviceSpec, Head, Prepared, Role, TextLimits
-from connector.pictures import MAX_PIXELS
 
 PENULTIMATE, FEATURES = "penultimate", "features"
 

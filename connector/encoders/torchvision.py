@@ -20,8 +20,8 @@ from connector.encoders.running import running
 from connector.encoders.taps import Tap, Taps
 from connector.encoders.torchvision_files import fetched, revision_of
 from connector.encoders.weights import check_loadable, content_hash, own_weights, shapes
+from connector.files.pictures import MAX_PIXELS
 from connector.interfaces import DeviceSpec, Head, Model, ModelIdentity, Prepared, Role, TextLimits
-from connector.pictures import MAX_PIXELS
 
 PENULTIMATE = "penultimate"
 

@@ -18,8 +18,8 @@ from connector.encoders.locate import locate
 from connector.encoders.resizing import ImagePreparer
 from connector.encoders.vision_types import TYPES, describe_vision
 from connector.encoders.weights import network_hash, read_config, tensor_names, weight_files
+from connector.files.pictures import MAX_PIXELS
 from connector.interfaces import DeviceSpec, Head, Prepared, Role, TextLimits
-from connector.pictures import MAX_PIXELS
 
 _OPTIONAL = frozenset({"beit", "deit", "vit"})
 """Types whose pooler is often left out of the weights."""

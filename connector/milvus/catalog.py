@@ -14,14 +14,14 @@ from dataclasses import replace
 from typing import Any
 
 from connector import faults
-from connector.actions import Action, CreateAlias, CreateCollection, CreateIndex, LoadCollection, Restamp
+from connector.encoding.probing import Goldens
 from connector.errors import PlanNeeded, SchemaError, SinkError
-from connector.generations import Generation, Have, Want, drift, generation_number
 from connector.milvus import changes, describe, features
 from connector.milvus.client import Connection
-from connector.probing import Goldens
+from connector.plan.actions import Action, CreateAlias, CreateCollection, CreateIndex, LoadCollection, Restamp
+from connector.plan.generations import Generation, Have, Want, drift, generation_number
+from connector.plan.stamp import ENCODERS, EPOCH, STAMP, Stamp
 from connector.schema.spec import CollectionSpec
-from connector.stamp import ENCODERS, EPOCH, STAMP, Stamp
 
 
 class Catalog:

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from connector import faults
-from connector.actions import Action, AddField, AlterProperty, DropIndex, RebuildIndex, WidenField
 from connector.errors import BadRows, Refused, SchemaError, Transient
 from connector.milvus import describe
 from connector.milvus.client import Connection
+from connector.plan.actions import Action, AddField, AlterProperty, DropIndex, RebuildIndex, WidenField
+from connector.plan.stamp import MMAP, TTL, indexes_of
 from connector.schema.spec import CollectionSpec
-from connector.stamp import MMAP, TTL, indexes_of
 
 _REMOVES_PROPERTIES = (2, 5, 0)
 """The first server that can remove a property; before, it is switched off."""

@@ -16,9 +16,9 @@ import numpy.typing as npt
 
 from connector.errors import BadRows, SchemaError
 from connector.milvus.describe import VECTOR_TYPES, stored_default
+from connector.reconcile.stored import stored
 from connector.record import Row
 from connector.schema.spec import CollectionSpec, FieldSpec, VectorFieldSpec
-from connector.stored import stored
 
 Vectors = Mapping[str, "npt.NDArray[Any] | Sequence[Mapping[int, float]]"]
 """By field: an (n, dim) array, or n maps of index to weight."""

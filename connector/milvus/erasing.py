@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 
-from connector.generations import Generation
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import Connection
 from connector.milvus.literals import equals, in_filter
 from connector.milvus.reading import Reader
+from connector.plan.generations import Generation
 from connector.record import Key
 from connector.schema.spec import LINEAGE, CollectionSpec
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from connector.errors import SchemaError
-from connector.generations import ADD_FIELD, WIDEN
 from connector.milvus.client import Server
+from connector.plan.generations import ADD_FIELD, WIDEN
 from connector.schema.spec import CollectionSpec, FieldSpec, VectorFieldSpec
 
 Version = tuple[int, int, int]

@@ -6,10 +6,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from connector.errors import ConfigError
-from connector.generations import Have
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import Server, connect, parse_version
 from connector.milvus.settings import MilvusSettings
+from connector.plan.generations import Have
 
 
 def look(settings: MilvusSettings, name: str) -> tuple[Server, Have]:

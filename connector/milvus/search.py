@@ -14,9 +14,9 @@ import numpy as np
 from connector.errors import BadRows, ConfigError, nearest
 from connector.milvus.client import Connection
 from connector.milvus.reading import Reader, plain, vector_of
+from connector.reconcile.stored import stored
 from connector.record import Key, Row
 from connector.schema.spec import CollectionSpec, VectorFieldSpec
-from connector.stored import stored
 
 
 @dataclass(frozen=True, slots=True)

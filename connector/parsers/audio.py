@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from connector.recordings import open_recording
+from connector.files.recordings import open_recording
 
 if TYPE_CHECKING:
     from connector.record import Payload, Row

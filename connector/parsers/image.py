@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from connector.errors import ConfigError
-from connector.pictures import MAX_PIXELS, open_image, shown_size
+from connector.files.pictures import MAX_PIXELS, open_image, shown_size
 
 if TYPE_CHECKING:
     from connector.record import Payload, Row

@@ -12,8 +12,8 @@ import io
 from collections.abc import Iterator
 from typing import IO, Any, ClassVar
 
-from connector.below import shown
 from connector.errors import ConfigError
+from connector.files.below import shown
 from connector.record import Gap, Row
 from connector.sources.cells import CONVERTERS, CellType
 from connector.sources.streams import MAX_ROW, bare, lines, unpacked

@@ -17,8 +17,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from connector.below import read_below, shown
 from connector.errors import ConfigError
+from connector.files.below import read_below, shown
 from connector.record import Document, Gap, Payload, Position, Removed
 from connector.sources.globs import Patterns
 from connector.sources.media import media_type

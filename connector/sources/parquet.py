@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING
 
-from connector.below import shown
+from connector.files.below import shown
 from connector.record import Gap
 from connector.sources.batches import batch_rows
 from connector.sources.tables import Record, TableSource

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any, AnyStr, cast
 
-from connector.below import shown
+from connector.files.below import shown
 from connector.record import Gap
 
 MAX_ROW = 10 << 20

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import IO, ClassVar, Literal, Self, TypeAlias
 
-from connector.below import shown
+from connector.files.below import shown
 from connector.record import Document, Gap, Payload, Position, Removed, Row
 from connector.sources import paths, streams
 from connector.sources.rows import key_of, no_key, refuse

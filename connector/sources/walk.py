@@ -13,7 +13,7 @@ import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from connector.below import shown
+from connector.files.below import shown
 from connector.record import Gap
 
 if TYPE_CHECKING:

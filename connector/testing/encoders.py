@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from connector.encoding.probing import TEXTS
 from connector.errors import ConfigError, OutOfMemory, RowError
 from connector.interfaces import DeviceSpec, Head, Model, ModelIdentity, Output, Prepared, Role, TextLimits, VectorSpec
-from connector.probing import TEXTS
 from connector.testing.encoder_check import check_encoder
 
 __all__ = ["COUNTS", "FakeEncoder", "FakeModel", "FakePreparer", "check_encoder", "fake_vector", "word_tokenizer"]

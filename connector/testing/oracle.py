@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from connector.building import Front, Parts
+from connector.commands.building import Front, Parts
 from connector.encoding import Encoding
 from connector.errors import PlanNeeded
 from connector.job import Job
@@ -23,9 +23,9 @@ from connector.milvus.sink import MilvusSink
 from connector.plan import target
 from connector.record import Document, Gap, Key, Row, Visit
 from connector.report import Stopwatch
-from connector.rows import Conform
 from connector.stations import Options
-from connector.windows import WindowLimits, windows
+from connector.stations.rows import Conform
+from connector.stations.windows import WindowLimits, windows
 
 TOLERANCE = 1e-4
 """How far a vector may lie from the expected one, relative to its length: as far as fp32 on two machines."""

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from connector.building import Front, Parts, source_hash, stations_of
+from connector.commands.building import Front, Parts, source_hash, stations_of
+from connector.commands.keeping import KeepingSink
 from connector.encoding import Encoding
 from connector.interfaces import Sink
 from connector.job import Job
-from connector.keeping import KeepingSink
 from connector.ledger import Ledger
 from connector.pipeline import run
 from connector.record import Document, Payload, Position

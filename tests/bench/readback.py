@@ -22,7 +22,7 @@ from unittest import mock
 import numpy as np
 
 import connector
-from connector import assembly
+from connector.commands import running
 from connector.schema import Collection, Field, Vector, VectorField
 
 DIM = 384
@@ -37,7 +37,7 @@ def rows(count: int) -> list[dict[str, Any]]:
 @contextmanager
 def without() -> Iterator[None]:
     """Runs neither take digests nor read back."""
-    with mock.patch.object(assembly, "Witness", lambda sink, *_: sink), mock.patch.object(assembly, "read_back", return_value=None):
+    with mock.patch.object(running, "Witness", lambda sink, *_: sink), mock.patch.object(running, "read_back", return_value=None):
         yield
 
 

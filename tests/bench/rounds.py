@@ -138,7 +138,7 @@ def peak() -> float:
 
 def limit(job: Any, seconds: float = 10.0) -> Measured:
     """What the job could reach on these cores: by `connector bench`, and strictly, from core-seconds alone."""
-    from connector.benching import bench_job
+    from connector.commands.benching import bench_job
 
     found = bench_job(job, seconds=seconds)
     print(found, file=sys.stderr)

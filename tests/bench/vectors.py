@@ -22,11 +22,11 @@ from uuid import uuid4
 
 import numpy as np
 
-from connector.benching import throw_away
-from connector.building import Parts
+from connector.commands.benching import throw_away
+from connector.commands.building import Parts
+from connector.commands.keeping import KeepingSink
 from connector.interfaces import Receipt
 from connector.job import Job
-from connector.keeping import KeepingSink
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from connector.handle import EncoderHandle
+from connector.encoding.handle import EncoderHandle
 from connector.interfaces import DeviceSpec, Encoder, Head
 
 Matrix = npt.NDArray[np.float32]

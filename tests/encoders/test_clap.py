@@ -18,10 +18,10 @@ from connector.encoders.clap import ClapEncoder
 from connector.encoders.clap_features import ClapFeatures, mel_filters
 from connector.encoders.clap_model import ClapModel
 from connector.encoders.transformers import TransformersEncoder
+from connector.encoding.handle import EncoderHandle
+from connector.encoding.queries import Audio
 from connector.errors import ConfigError, RowError
-from connector.handle import EncoderHandle
 from connector.interfaces import DeviceSpec, Head, identity
-from connector.queries import Audio
 from connector.testing.encoder_check import check_encoder
 from tests.encoders.conftest import write_tokenizer
 from tests.encoders.parity import check_parity

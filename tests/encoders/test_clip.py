@@ -15,8 +15,8 @@ import pytest
 
 import connector
 from connector.encoders.clip import ClipEncoder
+from connector.encoding.handle import EncoderHandle
 from connector.errors import ConfigError, RowError
-from connector.handle import EncoderHandle
 from connector.interfaces import DeviceSpec, Head, identity
 from connector.testing.encoder_check import check_encoder
 from tests.encoders.parity import agreement, check_parity

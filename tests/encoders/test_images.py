@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, ImageOps
 
-from connector.assets import Asset
 from connector.encoders.images import load_image
 from connector.encoders.resizing import ImagePreparer, Preprocessing, fitted
 from connector.errors import ConfigError, RowError
+from connector.files.assets import Asset
 from tests.pictures import animated, encoded, huge_png, picture, pixels
 
 

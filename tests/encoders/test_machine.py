@@ -12,8 +12,8 @@ import pytest
 
 from connector.encoders import memory
 from connector.encoders.transformers import TransformersEncoder
+from connector.encoding.handle import EncoderHandle
 from connector.errors import EncodeError, OutOfMemory
-from connector.handle import EncoderHandle
 from connector.interfaces import DeviceSpec, Head
 
 torch = pytest.importorskip("torch")

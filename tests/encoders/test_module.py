@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 import connector
-from connector.binding import bind
 from connector.encoders import module_library
 from connector.encoders.module import ModuleEncoder
+from connector.encoding.binding import bind
 from connector.errors import ConfigError, EncodeError, RowError, SchemaError
 from connector.interfaces import DeviceSpec, Head, identity
 from connector.schema.indexes import FLAT

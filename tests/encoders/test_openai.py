@@ -17,10 +17,10 @@ import connector
 from connector.encoders import openai_http
 from connector.encoders.openai import OpenaiEncoder
 from connector.encoders.openai_http import Endpoint
+from connector.encoding.handle import EncoderHandle
 from connector.errors import AuthError, ConfigError, EncodeError, RowError, SchemaError, Throttled, Transient
-from connector.handle import EncoderHandle
 from connector.interfaces import DeviceSpec, Head, identity
-from connector.ledger_rejects import stored_rejects
+from connector.ledger.rejects import stored_rejects
 from connector.retry import RetryPolicy
 from connector.schema import Collection, Field, Vector, VectorField
 from connector.testing.encoder_check import TEXTS, check_encoder

@@ -189,7 +189,7 @@ def test_three_fields_of_a_run_are_one_pass(build: Callable[..., Path], tmp_path
         return heads_of(self, inputs, read, heads)
 
     monkeypatch.setattr(TextModel, "_heads", counting)
-    monkeypatch.setattr("connector.probing.inputs", lambda *_: ())  # the probe has passes of its own
+    monkeypatch.setattr("connector.encoding.probing.inputs", lambda *_: ())  # the probe has passes of its own
     place = str(tmp_path / "three.db")
     report = connector.run(({"sku": str(number), "text": text} for number, text in enumerate(TEXTS)), into=Three, milvus=place)
     assert (report.counts.written, report.encoded, set(calls)) == (4, 4, {3})

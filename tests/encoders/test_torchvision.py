@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from connector.binding import bind
 from connector.encoders import folding, torchvision_files, torchvision_library, torchvision_model
 from connector.encoders.resizing import Preprocessing, fitted
 from connector.encoders.torchvision import TorchvisionEncoder
+from connector.encoding.binding import bind
 from connector.errors import ConfigError, SchemaError
 from connector.interfaces import DeviceSpec, Head, identity
 from connector.schema.indexes import FLAT

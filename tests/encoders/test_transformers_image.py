@@ -16,8 +16,8 @@ import connector
 from connector.encoders.transformers import TransformersEncoder
 from connector.encoders.transformers_image import TransformersImageEncoder
 from connector.encoders.vision_types import TYPES
+from connector.encoding.handle import EncoderHandle
 from connector.errors import ConfigError
-from connector.handle import EncoderHandle
 from connector.interfaces import DeviceSpec, Head, identity
 from connector.testing.encoder_check import check_encoder
 from tests.encoders.parity import agreement, check_parity

@@ -12,23 +12,23 @@ from typing import Any
 import pytest
 
 import connector
-from connector import building
-from connector.assembly import run_job
-from connector.comparing import compare_job
+from connector.commands import building
+from connector.commands.comparing import compare_job
+from connector.commands.planning import plan_job
+from connector.commands.running import run_job
 from connector.errors import AuthError, ConnectorError, PlanNeeded, SinkError, Throttled, Transient
 from connector.job import Job
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import Connection, connect
-from connector.planning import plan_job
 from connector.report import RunReport
 from connector.schema import Collection, Field, Vector, VectorField
 from connector.stations import Options
+from connector.stations.windows import WindowLimits
 from connector.testing import milvus_faults as faults
 from connector.testing.faulty_milvus import FaultyMilvus
 from connector.testing.milvus_faults import Fault
 from connector.testing.oracle import check_job
 from connector.testing.sources import ListSource
-from connector.windows import WindowLimits
 from tests.secrets import CANARY
 
 ROWS, WINDOW = 60, 20

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from connector import faults
-from tests.test_switching import Place, place
+from tests.commands.test_switching import Place, place
 from tests.workfolder import SCHEMA
 
 __all__ = ["place"]

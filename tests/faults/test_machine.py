@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
-from connector.assembly import run_job
+from connector.commands.running import run_job
 from connector.errors import Locked, Transient
 from connector.faults import POINTS
 from connector.job import Job

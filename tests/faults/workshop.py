@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from connector.assembly import run_job
+from connector.commands.running import run_job
 from connector.job import Job
-from connector.loading import load_collection
+from connector.job.loading import load_collection
 from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
 from connector.milvus.sink import MilvusSink

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from connector.job import Job
-from connector.loading import load_collection
+from connector.job.loading import load_collection
 from connector.milvus.client import Connection, connect
 from connector.milvus.settings import MilvusSettings
 from connector.milvus.sink import MilvusSink

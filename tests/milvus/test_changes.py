@@ -12,15 +12,15 @@ import pytest
 from pymilvus.grpc_gen import common_pb2, milvus_pb2, milvus_pb2_grpc, schema_pb2
 
 from connector import faults
-from connector.actions import AddField, AlterProperty, DropIndex, RebuildIndex, WidenField
 from connector.errors import ConfigError, Refused
-from connector.generations import Want
 from connector.milvus import changes, features
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import Connection, connect, parse_version
 from connector.milvus.settings import MilvusSettings
 from connector.milvus.sink import MilvusSink
 from connector.plan import diff, differences
+from connector.plan.actions import AddField, AlterProperty, DropIndex, RebuildIndex, WidenField
+from connector.plan.generations import Want
 from connector.schema import HNSW, CollectionSpec, Field, Vector, VectorField, spec_of
 from connector.schema import Collection as Declared
 from connector.schema.spec import FieldSpec

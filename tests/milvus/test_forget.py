@@ -13,15 +13,15 @@ import pytest
 from typer.testing import CliRunner
 
 import connector
-from connector import forgetting
 from connector.cli import app
+from connector.commands import forgetting
+from connector.commands.verifying import verify_job
 from connector.errors import ConfigError, Locked, Transient
 from connector.job import Job
 from connector.ledger import Ledger
 from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
 from connector.stations import Options
-from connector.verifying import verify_job
 from tests.milvus.shelf import GOOD, ROWS, contents, open_shelf, rewrite, shelf_job
 from tests.milvus.tiers import LITE_ONLY
 

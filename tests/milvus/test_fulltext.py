@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 import connector
+from connector.encoding.queries import Image, Key
 from connector.errors import ConfigError, PlanNeeded, SchemaError
 from connector.job import Job
 from connector.milvus.columns import check_vectors, upsert_request
 from connector.milvus.describe import schema_of
-from connector.queries import Image, Key
 from connector.schema import BM25, Collection, Field, Vector, VectorField, spec_of
 from tests.milvus.test_columns import by_pymilvus, bytes_of, fields
 
@@ -167,7 +167,7 @@ def test_the_request_that_a_server_gets() -> None:
 
 def test_a_trial_run_knows_nothing_of_the_vector(tmp_path: Path) -> None:
     """Rule: `connector check` shows the row as it would be sent, without the vector that the server makes."""
-    from connector.checking import check_job
+    from connector.commands.checking import check_job
 
     settings = {
         "job": "goods",

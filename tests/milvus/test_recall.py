@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from connector.generations import Want
 from connector.milvus import recall as module
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import Connection
 from connector.milvus.recall import K, measurable, recall
 from connector.milvus.sink import MilvusSink
 from connector.plan import diff
+from connector.plan.generations import Want
 from connector.record import Window
 from connector.schema import FLAT, HNSW, CollectionSpec, Field, Vector, VectorField, spec_of
 from connector.schema import Collection as Declared

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 import connector
+from connector.commands.verifying import verify_job
 from connector.errors import Refused
 from connector.job import Job
 from connector.milvus.client import connect
@@ -18,7 +19,6 @@ from connector.record import Document, Payload, Row
 from connector.schema import Collection, Field, Vector, VectorField, spec_of
 from connector.sources.rows import RowsSource
 from connector.stations import Options
-from connector.verifying import verify_job
 from tests.milvus.shelf import Shelf, shelf_job
 
 Rows = list[dict[str, Any]]

@@ -17,9 +17,9 @@ from connector.milvus.reading import vector_of
 from connector.milvus.settings import MilvusSettings
 from connector.milvus.sink import MilvusSink
 from connector.plan import Want, diff
+from connector.reconcile.stored import RowDigest
 from connector.record import Window
 from connector.schema import Collection, CollectionSpec, Field, Vector, VectorField, spec_of
-from connector.stored import RowDigest
 from tests.milvus.tiers import LITE_ONLY
 
 Make = dict[str, Callable[..., Any]]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 import connector
+from connector.commands.verifying import verify_job
 from connector.errors import PlanNeeded
 from connector.job import Job
 from connector.milvus.client import connect
@@ -14,7 +15,6 @@ from connector.milvus.settings import MilvusSettings
 from connector.milvus.sink import MilvusSink
 from connector.record import generated_key
 from connector.sources.rows import RowsSource
-from connector.verifying import verify_job
 from tests.milvus.shelf import GOOD, ROWS, Tamper, contents, drop, flip, open_shelf, retitle, rewrite, row_of, shelf_job
 from tests.milvus.tiers import SERVER_ONLY
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from connector import below
 from connector.errors import ConfigError, DocumentError
+from connector.files import below
 from connector.record import Document, Gap, Payload
 from connector.sources.files import FilesSource
 from connector.sources.media import media_type

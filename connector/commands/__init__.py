@@ -1,0 +1,1 @@
+"""What each command does, as functions without a terminal: the top of the graph, the only place that knows every part by name."""

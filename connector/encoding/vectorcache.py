@@ -1,0 +1,259 @@
+"""Keeps vectors that were paid for: what an encoder made of an input is kept on disk, so that the same input is not encoded again.
+
+A crash between encoding and committing, an outage of Milvus, a renamed file, a chunk that moved, a new scalar field, a rebuilt collection
+or a second one with the same encoder: all find their vectors here. The key is the input's content and what the encoder is (its identity,
+without the stored type); encoders whose name does not pin their weights are told apart by their golden probe. It is one SQLite file
+of plain numbers, found by key and written with one transaction a window, bounded in bytes: the oldest go first, but none
+before the window that it was made for is committed. A lost or broken cache costs time, never a wrong answer.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from connector.encoding.probing import COSINE, Goldens
+from connector.errors import ConfigError, RowError
+from connector.record import fingerprint
+
+Vector = npt.NDArray[np.float32] | Mapping[int, float]
+"""A dense vector (dim,), or a sparse one."""
+
+FORMAT = 1
+"""Version of the file; another one is made anew."""
+
+_TABLES = """
+CREATE TABLE IF NOT EXISTS spaces (id INTEGER PRIMARY KEY, identity TEXT NOT NULL, golden BLOB) STRICT;
+CREATE TABLE IF NOT EXISTS vectors (
+  seq INTEGER PRIMARY KEY, space INTEGER NOT NULL, input BLOB NOT NULL, data BLOB NOT NULL, UNIQUE (space, input)
+) STRICT;
+CREATE TABLE IF NOT EXISTS size (bytes INTEGER NOT NULL) STRICT;
+INSERT INTO size SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM size);
+"""
+_OVERHEAD = 96
+"""Bytes that a row and its index entry take beside the numbers."""
+_SOME = 500
+_SLACK = 0.9
+
+
+class VectorCache:
+    """The cache of a machine or of a folder of jobs; several processes may share a file. Used from several threads.
+
+    Args:
+        path: The file.
+        max_bytes: Most bytes of vectors; 0: nothing is kept.
+    """
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self._max_bytes = max_bytes
+        self._mutex = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._pending: dict[tuple[int, bytes], bytes] = {}
+        self._windows: deque[int] = deque()
+        self._safe = 0
+        self.problem = ""
+        """Why the cache is out of use; "" if it works."""
+        if max_bytes > 0:
+            with self._harmless():
+                self._connection = _open(path)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._write()
+        with self._harmless(), self._mutex:
+            if self._connection is not None:
+                self._connection.close()
+        self._connection = None
+
+    @contextlib.contextmanager
+    def _harmless(self) -> Iterator[None]:
+        """A cache that fails is put out of use; the run goes on without it."""
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            self.problem = self.problem or f"{type(error).__name__}: {error}"
+            self._connection = None
+
+    def space(self, identity: Mapping[str, Any], name: str, goldens: Goldens) -> int | None:
+        """Where the vectors of one encoder are; None if it cannot be told, or the cache is out of use.
+
+        Args:
+            identity: Encoder identity of a vector field.
+            name: The field.
+            goldens: Of the generation.
+        """
+        model, head = identity["model"], {**identity["head"], "dtype": None}
+        text = json.dumps([model, head], sort_keys=True)
+        pinned = bool(model.get("weights") or model.get("revision"))
+        golden = None if pinned else goldens.vectors.get(name)
+        if not pinned and golden is None:
+            return None
+        with self._harmless(), self._mutex:
+            if self._connection is not None:
+                return self._space(self._connection, fingerprint({"encoder": text}), golden)
+        return None
+
+    def _space(self, connection: sqlite3.Connection, identity: str, golden: npt.NDArray[np.float32] | None) -> int:
+        for number, known in connection.execute("SELECT id, golden FROM spaces WHERE identity = ?", (identity,)):
+            if golden is None or _same(np.frombuffer(known, "<f4"), golden.ravel()):
+                return int(number)
+        data = None if golden is None else golden.astype("<f4").tobytes()
+        made = connection.execute("INSERT INTO spaces (identity, golden) VALUES (?, ?)", (identity, data)).lastrowid
+        connection.commit()
+        return int(made or 0)
+
+    def find(self, space: int, inputs: Sequence[bytes]) -> dict[bytes, Vector]:
+        """The vectors of those inputs that are known, by `input_key`."""
+        found: dict[bytes, Vector] = {}
+        with self._harmless(), self._mutex:
+            found |= {key: _unpacked(self._pending[space, key]) for key in inputs if (space, key) in self._pending}
+            for start in range(0, len(inputs), _SOME):
+                if self._connection is None:
+                    break
+                some = inputs[start : start + _SOME]
+                query = f"SELECT input, data FROM vectors WHERE space = ? AND input IN ({','.join('?' * len(some))})"  # noqa: S608 - question marks
+                found |= {key: _unpacked(data) for key, data in self._connection.execute(query, (space, *some))}
+        return found
+
+    def add(self, space: int, vectors: Mapping[bytes, Vector]) -> None:
+        """Keeps vectors; they are safe on disk after `window_made`."""
+        packed = {(space, key): _packed(vector) for key, vector in vectors.items()}
+        with self._mutex:
+            if self._connection is not None:
+                self._pending |= packed
+
+    def window_made(self) -> None:
+        """Writes what was added for a window; from now on it waits to be committed."""
+        self._write()
+        with self._harmless(), self._mutex:
+            if self._connection is not None:
+                self._windows.append(int(self._connection.execute("SELECT ifnull(max(seq), 0) FROM vectors").fetchone()[0]))
+
+    def _write(self) -> None:
+        """One short transaction, because jobs may share the file."""
+        with self._harmless(), self._mutex:
+            if self._connection is None or not self._pending:
+                return
+            rows = [(space, key, data) for (space, key), data in self._pending.items()]
+            self._pending = {}
+            with self._connection:
+                added = self._connection.executemany("INSERT OR IGNORE INTO vectors (space, input, data) VALUES (?, ?, ?)", rows).rowcount
+                size = added * (_OVERHEAD + sum(len(data) for _, _, data in rows) // len(rows))
+                self._connection.execute("UPDATE size SET bytes = bytes + ?", (size,))
+
+    def window_committed(self) -> None:
+        """The oldest window that waited is in Milvus and in the ledger: its vectors may now make room."""
+        with self._harmless(), self._mutex:
+            self._safe = self._windows.popleft() if self._windows else self._safe
+            if self._connection is not None and self._bytes(self._connection) > self._max_bytes:
+                self._evict(self._connection)
+
+    @staticmethod
+    def _bytes(connection: sqlite3.Connection) -> int:
+        return int(connection.execute("SELECT bytes FROM size").fetchone()[0])
+
+    def _evict(self, connection: sqlite3.Connection) -> None:
+        """Deletes the oldest until a tenth of the room is free, or until nothing is left that may go."""
+        size, last = self._bytes(connection), 0
+        for seq, length in connection.execute("SELECT seq, length(data) FROM vectors WHERE seq <= ? ORDER BY seq", (self._safe,)):
+            if size <= self._max_bytes * _SLACK:
+                break
+            size, last = size - length - _OVERHEAD, seq
+        connection.execute("DELETE FROM vectors WHERE seq <= ?", (last,))
+        connection.execute("UPDATE size SET bytes = ?", (max(0, size),))
+        connection.commit()
+
+
+def clear(path: Path) -> None:
+    """Deletes every vector of a cache, so that their numbers are gone from the file too; a cache that is not there is no error.
+
+    Raises:
+        ConfigError: Another program keeps the file busy, or the disk fails; the vectors may still be there.
+    """
+    if not path.exists():
+        return
+    try:
+        with contextlib.closing(_open(path)) as connection:
+            connection.execute("PRAGMA secure_delete = ON")
+            with connection:
+                connection.execute("DELETE FROM vectors")
+                connection.execute("UPDATE size SET bytes = 0")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except (sqlite3.Error, OSError) as error:
+        raise ConfigError(f"{path}: the kept vectors could not be deleted ({error})", hint="do it again, or delete the file") from error
+
+
+def input_key(value: Any, modality: str) -> tuple[bytes | None, Any]:
+    """The key of an input, and the input as it is to be prepared: what had to be read for it is not read again.
+
+    Returns:
+        (16 bytes of blake2b, input); None for an input that has no content to name it by, or cannot be read and is refused when prepared.
+    """
+    if hasattr(value, "read"):
+        try:
+            value = value.read()
+        except RowError:
+            return None, value
+    if isinstance(value, str) and modality == "text":
+        data = value.encode("utf-8", "surrogatepass")
+    elif isinstance(value, bytes | bytearray):
+        data = bytes(value)
+    elif isinstance(value, np.ndarray) and value.dtype != object:
+        data = f"{value.dtype.str}{value.shape}\0".encode() + value.tobytes()
+    else:
+        return None, value
+    return hashlib.blake2b(data, digest_size=16, person=modality.encode()[:16]).digest(), value
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
+    try:
+        version = connection.execute("PRAGMA user_version").fetchone()[0]
+    except sqlite3.DatabaseError:
+        version = -1
+    if version not in {0, FORMAT}:  # damaged, or of another format: nothing in it is needed
+        connection.close()
+        for end in ("", "-wal", "-shm"):
+            path.with_name(path.name + end).unlink(missing_ok=True)
+        connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = NORMAL")  # after a power cut the last windows may be missing, which costs encoding them
+    connection.executescript(f"{_TABLES}; PRAGMA user_version = {FORMAT}")
+    return connection
+
+
+def _same(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> bool:
+    if a.shape != b.shape:
+        return False
+    return float(np.dot(a, b)) >= COSINE * float(np.linalg.norm(a)) * float(np.linalg.norm(b))
+
+
+def _packed(vector: Vector) -> bytes:
+    """Dense: `d` and little-endian float32; sparse: `s`, the indices as uint32, the weights as float32."""
+    if not isinstance(vector, Mapping):
+        return b"d" + np.asarray(vector, dtype="<f4").tobytes()
+    indices, weights = np.fromiter(vector.keys(), dtype="<u4"), np.fromiter(vector.values(), dtype="<f4")
+    return b"s" + indices.tobytes() + weights.tobytes()
+
+
+def _unpacked(data: bytes) -> Vector:
+    if data[:1] == b"d":
+        return np.frombuffer(data, dtype="<f4", offset=1)
+    count = (len(data) - 1) // 8
+    indices = np.frombuffer(data, dtype="<u4", offset=1, count=count)
+    weights = np.frombuffer(data, dtype="<f4", offset=1 + 4 * count, count=count)
+    return dict(zip(indices.tolist(), weights.tolist(), strict=True))

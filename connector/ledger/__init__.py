@@ -1,0 +1,217 @@
+"""Remembers what was written of each document, so that nothing is paid for twice and nothing is forgotten.
+
+One SQLite file beside the job, keyed by (namespace, collection uid) and nothing else. It is a cache of the truth: the truth is in the
+collection's lineage fields, from which `reconcile/recovery.py` rebuilds it. Every window makes two transactions: `begin` records the
+intent before a row is sent, `complete` the result after the acknowledgement. A crash in between leaves documents in `writing`, which the
+next run reads again and whose rows a sweep can find.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from connector.ledger.claims import ClaimTable
+from connector.ledger.file import chunks, marks
+from connector.ledger.forgotten import ForgottenTable
+from connector.ledger.rejects import RejectTable
+from connector.ledger.review import ReviewTable
+from connector.record import Key, Known, Part, Position, Visit, Window, generated_key
+
+
+class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
+    """The documents of one scope; `enter` says which."""
+
+    # What a run is about
+
+    def enter(self, namespace: str, uid: str, fingerprint: str, parts: dict[str, Any], *, natural: bool = False) -> None:
+        """Selects whose documents the other methods speak of, and starts a listing; `natural`: keys come from the rows."""
+        with self._transaction() as db:
+            db.execute("INSERT OR IGNORE INTO scope (namespace, uid) VALUES (?, ?)", (namespace, uid))
+            db.execute("INSERT OR IGNORE INTO fingerprint VALUES (?, ?)", (fingerprint, json.dumps(parts, sort_keys=True)))
+            (self._scope,) = db.execute("SELECT id FROM scope WHERE namespace = ? AND uid = ?", (namespace, uid)).fetchone()
+        self._namespace, self._fingerprint, self._natural = namespace, fingerprint, natural
+        self._begin_listing()
+
+    def look(self, namespace: str, uid: str, *, natural: bool = False) -> None:
+        """As `enter`, without noting anything in the file."""
+        found = self._rows("SELECT id FROM scope WHERE namespace = ? AND uid = ?", namespace, uid)
+        self._scope = int(found[0][0]) if found else 0
+        self._namespace, self._natural = namespace, natural
+        self._begin_listing()
+
+    def _begin_listing(self) -> None:
+        with self._mutex:
+            self._db.execute("DROP TABLE IF EXISTS temp.seen")
+            self._db.execute("CREATE TEMP TABLE seen (key TEXT PRIMARY KEY) WITHOUT ROWID")
+
+    @property
+    def epoch(self) -> int:
+        """The collection's epoch when this scope last finished a run."""
+        return max((int(epoch) for (epoch,) in self._rows("SELECT epoch FROM scope WHERE id = ?", self._scope)), default=0)
+
+    @property
+    def source(self) -> str:
+        """The source's settings in the last finished run, as a hash; "" before the first."""
+        return "".join(source for (source,) in self._rows("SELECT source FROM scope WHERE id = ?", self._scope))
+
+    def settle(self, *, epoch: int, source: str | None) -> None:
+        """Notes, at the end of a run, the collection's epoch and (None: leave it) the source's settings."""
+        with self._transaction() as db:
+            db.execute("UPDATE scope SET epoch = ?, source = coalesce(?, source) WHERE id = ?", (epoch, source, self._scope))
+
+    # LIST and SKIP
+
+    def known(self, keys: Sequence[str]) -> dict[str, Known]:
+        """Entries of the documents with these keys."""
+        found: dict[str, Known] = {}
+        for some in chunks(keys):
+            columns = "key, status, version, content, fingerprint, rows, max_rows"
+            sql = f"SELECT {columns} FROM document WHERE scope = ? AND key IN ({marks(some)})"
+            found.update((key, Known(*rest)) for key, *rest in self._rows(sql, self._scope, *some))
+        return found
+
+    def see(self, keys: Sequence[str]) -> set[str]:
+        """Notes that these documents are listed; returns those that were listed before in this run."""
+        with self._mutex:
+            before = {
+                key for some in chunks(keys) for (key,) in self._rows(f"SELECT key FROM temp.seen WHERE key IN ({marks(some)})", *some)
+            }
+            self._db.executemany("INSERT OR IGNORE INTO temp.seen VALUES (?)", ((key,) for key in keys))
+        return before
+
+    def position(self, partition: str) -> Position | None:
+        """Where a cursor source reads on."""
+        found = self._rows("SELECT position FROM position WHERE scope = ? AND partition = ?", self._scope, partition)
+        return json.loads(found[0][0]) if found else None
+
+    # WRITE and COMMIT
+
+    def begin(self, window: Window, keys: dict[int, Key] | None, *, take_over: bool, append: bool = False) -> dict[int, str]:
+        """Records what this window is about to write, before anything is sent.
+
+        Args:
+            window: Conformed; documents that need no write are passed over.
+            keys: Natural keys by row index; None when keys are generated.
+            take_over: Whether a key may move to this window's document from one that was listed in this run (cursor sources).
+            append: Whether no key may move at all.
+
+        Returns:
+            Rows whose key belongs to another document and may not move: index to that document's key.
+        """
+        with self._transaction() as db:
+            for part in window.parts:
+                if part.visit.writes:
+                    db.execute(
+                        "INSERT INTO document VALUES (?, ?, 'writing', NULL, NULL, ?, 0, ?, NULL) ON CONFLICT (scope, key) DO UPDATE"
+                        " SET status = 'writing', max_rows = max(max_rows, excluded.max_rows)",
+                        (self._scope, part.visit.key, self._fingerprint, part.visit.total),
+                    )
+            return self.claim(db, window, keys, take_over=take_over, append=append) if keys else {}
+
+    def max_rows(self, key: str) -> int:
+        """No row of this document has an ordinal at or above this; 0 for an unknown document."""
+        found = self._rows("SELECT max_rows FROM document WHERE scope = ? AND key = ?", self._scope, key)
+        return int(found[0][0]) if found else 0
+
+    def keys_of(self, key: str, max_rows: int | None = None) -> list[Key]:
+        """Every primary key that rows of this document may have in the collection; `max_rows` saves a look-up where it is known."""
+        if self._natural:
+            return [pk for (pk,) in self._rows("SELECT pk FROM owned WHERE scope = ? AND document = ?", self._scope, key)]
+        count = self.max_rows(key) if max_rows is None else max_rows
+        return [generated_key(self._namespace, key, ordinal) for ordinal in range(count)]
+
+    def complete(self, window: Window, run: str, *, take_over: bool = False) -> None:
+        """Marks every document that ends in this window, and the positions of their partitions, in one transaction.
+
+        With `take_over`, as for `begin`, a document that lost rows to one of these is finished too; in a listing it waits to be read again.
+        """
+        with self._transaction() as db:
+            for part in window.parts:
+                if part.last:
+                    self._finish(db, part, run)
+            self.settle_claims(db, take_over=take_over)
+
+    def _finish(self, db: sqlite3.Connection, part: Part, run: str) -> None:
+        visit = part.visit
+        if visit.removed:
+            self._forget(db, visit.key)
+        elif not visit.repeated:
+            self._mark(db, visit)
+            if self._natural and visit.writes:
+                self.own(db, visit)
+        self.record_rejects(db, visit, run)
+        if visit.document.position is not None:
+            position = json.dumps(visit.document.position)
+            db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", (self._scope, visit.partition, position))
+
+    def _mark(self, db: sqlite3.Connection, visit: Visit) -> None:
+        version = None if any(reject.retry for reject in visit.rejects) else visit.document.version
+        where = (self._scope, visit.key)
+        if visit.outcome == "unchanged":
+            if visit.known is None or visit.known.version == version:
+                return
+            db.execute("UPDATE document SET version = ? WHERE scope = ? AND key = ?", (version, *where))
+        elif visit.outcome == "rejected":
+            known = visit.known
+            status = "writing" if known and known.status == "writing" else "rejected"
+            db.execute(
+                "INSERT INTO document VALUES (?, ?, ?, ?, ?, ?, 0, 0, NULL) ON CONFLICT (scope, key) DO UPDATE SET"
+                " status = excluded.status, version = excluded.version, content = excluded.content, fingerprint = excluded.fingerprint",
+                (*where, status, version, visit.content, self._fingerprint),
+            )
+        else:
+            status = "empty" if not visit.total else "partial" if visit.rejects else "done"
+            rows = len(visit.acknowledged)
+            db.execute(
+                "INSERT OR REPLACE INTO document VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                (*where, status, version, visit.content, self._fingerprint, rows, visit.total, visit.digest),
+            )
+
+    # SWEEP and recovery
+
+    def vanished(self) -> int:
+        """How many known documents this run's listing did not have."""
+        sql = "SELECT count(*) FROM document WHERE scope = ? AND key NOT IN (SELECT key FROM temp.seen)"
+        return int(self._rows(sql, self._scope)[0][0])
+
+    def some_vanished(self, limit: int) -> list[tuple[str, int]]:
+        """Up to `limit` vanished documents: (key, max_rows)."""
+        sql = "SELECT key, max_rows FROM document WHERE scope = ? AND key NOT IN (SELECT key FROM temp.seen) LIMIT ?"
+        return [(key, rows) for key, rows in self._rows(sql, self._scope, limit)]
+
+    def forget(self, keys: Iterable[str]) -> None:
+        """Drops documents whose rows are deleted."""
+        with self._transaction() as db:
+            for key in keys:
+                self._forget(db, key)
+
+    def _forget(self, db: sqlite3.Connection, key: str) -> None:
+        for table, column in (("document", "key"), ("owned", "document"), ("reject", "document")):
+            db.execute(f"DELETE FROM {table} WHERE scope = ? AND {column} = ?", (self._scope, key))
+
+    def counts(self) -> tuple[int, int]:
+        """(documents, rows of those that are not `writing`) that this scope should have in the collection."""
+        sql = "SELECT count(*), coalesce(sum(CASE WHEN status <> 'writing' THEN rows END), 0) FROM document WHERE scope = ?"
+        documents, rows = self._rows(sql, self._scope)[0]
+        return int(documents), int(rows)
+
+    def unfinished(self) -> list[tuple[str, int]]:
+        """Documents with an intent and no completion: (key, max_rows)."""
+        sql = "SELECT key, max_rows FROM document WHERE scope = ? AND status = 'writing'"
+        return [(key, rows) for key, rows in self._rows(sql, self._scope)]
+
+    def replace(self, entries: Iterable[tuple[str, Known, Sequence[Key]]]) -> int:
+        """Puts these documents, with their natural keys, in the place of all that is known; returns how many."""
+        number = 0
+        with self._transaction() as db:
+            for table in ("document", "owned", "position"):
+                db.execute(f"DELETE FROM {table} WHERE scope = ?", (self._scope,))
+            for key, known, pks in entries:
+                number += 1
+                values = (known.status, known.version, known.content, known.fingerprint, known.rows, known.max_rows)
+                db.execute("INSERT INTO document VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", (self._scope, key, *values))
+                db.executemany("INSERT OR REPLACE INTO owned VALUES (?, ?, ?)", ((self._scope, pk, key) for pk in pks))
+        return number

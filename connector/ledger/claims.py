@@ -1,0 +1,70 @@
+"""Which document owns which natural key: claimed before a row is sent, given at its completion, and taken from whoever had it before.
+
+Keys that are generated belong to one document by their derivation and are not here.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+from connector.ledger.file import LedgerFile, chunks, marks
+from connector.record import Key, Visit, Window
+
+
+class ClaimTable(LedgerFile):
+    """Adds the owners of natural keys to the ledger's file."""
+
+    _robbed: dict[str, tuple[str, int]] = {}  # noqa: RUF012 - never changed in place
+    """Between `claim` and `settle_claims`: who loses rows, its status before, how many."""
+
+    def claim(self, db: sqlite3.Connection, window: Window, keys: dict[int, Key], *, take_over: bool, append: bool) -> dict[int, str]:
+        """Gives keys (by row index) to the documents of a window; returns those that stay with another one, as `Ledger.begin` says."""
+        documents = {index: visit.key for index, visit, _ in window.whose() if index in keys}
+        owners: dict[Key, str] = {}
+        for some in chunks(list(keys.values())):
+            sql = f"SELECT pk, document FROM owned WHERE scope = ? AND pk IN ({marks(some)})"
+            owners.update(db.execute(sql, (self._scope, *some)))
+        here = {(documents[index], key) for index, key in keys.items()}
+        done_here = {part.visit.key for part in window.parts if part.last and part.visit.writes}
+        conflicts: dict[int, str] = {}
+        self._robbed = {}
+        for index, key in keys.items():
+            owner, mine = owners.get(key, documents[index]), documents[index]
+            if owner == mine:
+                continue
+            gives_up = owner in done_here and (owner, key) not in here
+            seen = append or (not take_over and db.execute("SELECT 1 FROM temp.seen WHERE key = ?", (owner,)).fetchone())
+            if seen and not gives_up:
+                conflicts[index] = owner
+            elif not gives_up:
+                self._rob(db, owner)
+        claims = ((self._scope, key, documents[index]) for index, key in keys.items() if index not in conflicts)
+        db.executemany("INSERT INTO owned VALUES (?, ?, ?) ON CONFLICT (scope, pk) DO UPDATE SET document = excluded.document", claims)
+        return conflicts
+
+    def _rob(self, db: sqlite3.Connection, owner: str) -> None:
+        """Notes that a document is about to lose a row to another one, and what it was before."""
+        where = (self._scope, owner)
+        (status,) = db.execute("SELECT status FROM document WHERE scope = ? AND key = ?", where).fetchone() or ("writing",)
+        if owner in self._robbed or status != "writing":
+            before, lost = self._robbed.get(owner, (status, 0))
+            self._robbed[owner] = (before, lost + 1)
+        db.execute("UPDATE document SET status = 'writing' WHERE scope = ? AND key = ?", where)
+
+    def settle_claims(self, db: sqlite3.Connection, *, take_over: bool) -> None:
+        """Finishes the documents that lost rows to this window (`take_over`); else they wait in `writing` to be read again."""
+        if take_over:
+            for owner, (status, lost) in self._robbed.items():
+                sql = "UPDATE document SET status = ?, rows = max(0, rows - ?), digest = NULL WHERE scope = ? AND key = ?"
+                db.execute(sql, (status, lost, self._scope, owner))
+        self._robbed = {}
+
+    def own(self, db: sqlite3.Connection, visit: Visit) -> None:
+        """Gives the document the keys of its rows; one that another document had until now is a row less of that one."""
+        db.execute("DELETE FROM owned WHERE scope = ? AND document = ?", (self._scope, visit.key))
+        for some in chunks(list(visit.acknowledged)):
+            sql = f"SELECT document, count(*) FROM owned WHERE scope = ? AND pk IN ({marks(some)}) GROUP BY document"
+            for loser, lost in db.execute(sql, (self._scope, *some)).fetchall():
+                sql = "UPDATE document SET rows = max(0, rows - ?), digest = NULL WHERE scope = ? AND key = ?"
+                db.execute(sql, (lost, self._scope, loser))
+            db.executemany("INSERT OR REPLACE INTO owned VALUES (?, ?, ?)", ((self._scope, pk, visit.key) for pk in some))
