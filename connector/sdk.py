@@ -5,7 +5,7 @@ Nothing here touches logging, signals or the process: errors are raised, results
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,8 @@ from connector.ledger.rejects import stored_rejects
 from connector.milvus.search import Hit
 from connector.plan.planned import Plan
 from connector.report import RunReport
+from connector.retrieval.options import Search
+from connector.schema.spec import Consistency
 from connector.sources.rows import RowsSource
 from connector.stations import Options
 
@@ -56,12 +58,64 @@ def run(
     return run_job(_job(into, milvus, {"source": _as_source(data, into, key), **settings}), options)
 
 
-def search(
-    into: Any, query: Query, *, milvus: Any = None, field: str | None = None, limit: int = 10, where: str = "", **settings: Any
+def search(  # noqa: PLR0913 - its options, one by one, are the call
+    into: Any,
+    query: Query,
+    *,
+    milvus: Any = None,
+    field: str | None = None,
+    fields: Sequence[str] = (),
+    limit: int = 10,
+    offset: int = 0,
+    filter: str = "",  # noqa: A002 - Milvus's own name
+    params: Mapping[str, Any] | None = None,
+    rank: str | None = None,
+    weights: Mapping[str, float] | Sequence[float] | None = None,
+    output: Sequence[str] | None = None,
+    group_by: str | None = None,
+    radius: float | None = None,
+    consistency: Consistency = "Strong",
+    **settings: Any,
 ) -> list[Hit]:
-    """Finds the rows of a collection that are nearest to words, to an `Image` or to another row (`Key`); see `searching.search_job`."""
-    job = into if isinstance(into, Job) else _job(into, milvus, {"source": None, **settings})
-    return search_job(job, query, field=field, limit=limit, where=where)
+    """Finds the rows of a collection that are nearest to words, an `Image`, an `Audio`, or another row (`Key`).
+
+    Args:
+        into: The collection, or a `Job`.
+        query: What to look for.
+        milvus: As for `run`.
+        field: The vector field, where several can be meant.
+        fields: Several of them, whose answers become one.
+        limit: Most hits.
+        offset: Hits to leave out before.
+        filter: A Milvus expression over scalar fields, such as `price < {max}`.
+        params: Its values, such as `{"max": 100}`; never paste them in.
+        rank: How answers become one: "rrf" (the default) or "weighted"; without `fields`, of all fields that take such a query.
+        weights: For "weighted": by field, or one a field.
+        output: Fields of each hit; default the columns.
+        group_by: Only the nearest row for each value of this column.
+        radius: Leave out what is farther; of one field.
+        consistency: "Strong" sees every write before it; the other levels of Milvus may be faster.
+        **settings: As for `run`; with `tenant`, only that tenant's rows are seen.
+
+    Raises:
+        ConnectorError: As `searching.search_job`.
+    """
+    if field is not None and fields:
+        raise ConfigError("`field` and `fields` are both given", hint="name all of them in `fields`")
+    how = Search(
+        fields=tuple(fields) if field is None else (field,),
+        limit=limit,
+        offset=offset,
+        filter=filter,
+        params=params or {},
+        rank=rank,
+        weights=weights,
+        output=None if output is None else tuple(output),
+        group_by=group_by,
+        radius=radius,
+        consistency=consistency,
+    )
+    return search_job(into if isinstance(into, Job) else _job(into, milvus, {"source": None, **settings}), query, how)
 
 
 def plan_changes(into: Any, *, milvus: Any = None, beside: bool = False, **settings: Any) -> Plan:

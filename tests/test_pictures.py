@@ -73,7 +73,7 @@ def test_reverse_image_search() -> None:
     assert (run().counts.written, run().counts.unchanged) == (COUNT, COUNT)
     for name in ("guitars/guitar-4.png", "tigers/tiger-2.png"):
         assert search(connector.Image(altered(PICTURES / name)), limit=3)[0] == name
-    assert search(connector.Image(load_image(PICTURES / "fish/fish-2.png")), limit=1, where='folder == "fish"') == ["fish/fish-2.png"]
+    assert search(connector.Image(load_image(PICTURES / "fish/fish-2.png")), limit=1, filter='folder == "fish"') == ["fish/fish-2.png"]
     kinds = [path.split("/")[0] for path in search(connector.Image(PICTURES / "aircraft/aircraft-1.jpg"), limit=4)]
     assert kinds.count("aircraft") >= 3
 

@@ -111,7 +111,7 @@ def test_natural_keys_have_one_owner(tmp_path: Path) -> None:
 def test_search_words_are_encoded_as_queries(tmp_path: Path) -> None:
     """The distance to its own text is that of equal vectors."""
     connector.run(ROWS, into=Shop, milvus="shop.db")
-    hits = connector.search(Shop, "thing 7", milvus="shop.db", limit=2, where="price > 1")
+    hits = connector.search(Shop, "thing 7", milvus="shop.db", limit=2, filter="price > 1")
     assert hits[0].id == "s7"
     assert hits[0].distance == pytest.approx(1.0, abs=1e-5)
     expected = float(fake_vector("thing 7") @ fake_vector(str(hits[1].fields["title"])))

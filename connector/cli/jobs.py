@@ -73,25 +73,40 @@ def search(  # noqa: PLR0913 - its options, one by one, are the command
     image: Annotated[Path | None, typer.Option(metavar="FILE", help="Look for rows whose picture looks like this one.")] = None,
     audio: Annotated[Path | None, typer.Option(metavar="FILE", help="Look for rows whose sound is like this recording.")] = None,
     like: Annotated[str | None, typer.Option(metavar="KEY", help="Look for rows like the one with this primary key.")] = None,
-    field: Annotated[str | None, typer.Option(help="The vector field, if there are several.")] = None,
-    where: Annotated[str, typer.Option("--filter", metavar="EXPR", help="Milvus filter expression.")] = "",
+    field: Annotated[list[str] | None, typer.Option(help="The vector field, if there are several; again for one more.")] = None,
+    rank: Annotated[str | None, typer.Option(metavar="rrf|weighted", help="How answers of several fields become one.")] = None,
+    weights: Annotated[str | None, typer.Option(metavar="W,W", help="For weighted: one number a field.")] = None,
+    expression: Annotated[str, typer.Option("--filter", metavar="EXPR", help="Milvus filter, such as 'price < {max}'.")] = "",
+    param: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="A value of the filter, as JSON or plain text.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="Most hits.")] = 10,
+    offset: Annotated[int, typer.Option(min=0, help="Hits to leave out before.")] = 0,
+    output: Annotated[list[str] | None, typer.Option(metavar="FIELD", help="A field of each hit, instead of all columns.")] = None,
+    group_by: Annotated[str | None, typer.Option(metavar="FIELD", help="Only the nearest row for each of its values.")] = None,
+    radius: Annotated[float | None, typer.Option(help="Leave out what is farther; of one field.")] = None,
+    consistency: Annotated[str, typer.Option(metavar="LEVEL", help="Strong, Bounded, Session or Eventually.")] = "Strong",
     as_json: AsJson = False,
 ) -> None:
-    """Find the rows nearest to some words, a picture or a recording, with the encoder that wrote the vectors."""
+    """Find the rows nearest to some words, a picture or a recording, with the encoders that wrote the vectors."""
+    from connector.cli.asking import level, numbers, one_query, plain, values
     from connector.commands.searching import search_job
-    from connector.encoding.queries import Audio, Image, Key
-    from connector.errors import ConfigError
+    from connector.retrieval.options import Search
 
     with errors(as_json=as_json):
-        kinds: list[tuple[type[str | Key | Image | Audio], Any]] = [(str, words), (Key, like), (Image, image), (Audio, audio)]
-        queries = [kind(value) for kind, value in kinds if value is not None]
-        if len(queries) != 1:
-            raise ConfigError(
-                "look for what?", hint='give words, --image FILE, --audio FILE or --like KEY: connector search JOB "red shoe"'
-            )
-        hits = search_job(load_job(job), queries[0], field=field, limit=limit, where=where)
-        show([asdict(hit) for hit in hits], as_json=as_json, text=_hits)
+        how = Search(
+            fields=tuple(field or ()),
+            limit=limit,
+            offset=offset,
+            filter=expression,
+            params=values(param or ()),
+            rank=rank,
+            weights=numbers(weights),
+            output=tuple(output) if output else None,
+            group_by=group_by,
+            radius=radius,
+            consistency=level(consistency),
+        )
+        hits = search_job(load_job(job), one_query(words=words, image=image, audio=audio, like=like), how)
+        show([{**asdict(hit), "fields": plain(hit.fields)} for hit in hits], as_json=as_json, text=_hits)
 
 
 def status(job: JobFile, *, as_json: AsJson = False) -> None:

@@ -19,6 +19,7 @@ from connector.plan.generations import Want
 from connector.record import Window, fingerprint
 from connector.report import Stopwatch
 from connector.schema.spec import CollectionSpec
+from connector.schema.tenants import Tenant, tenant_of
 from connector.sources.media import media_type
 from connector.stations import Options, Stations
 from connector.stations.pathcolumns import PathColumns
@@ -39,17 +40,20 @@ class Parts:
         spec: Its collection.
         bindings: Encoders bound to vector fields; weights not loaded.
         want: What `plan` compares.
+        tenant: Whose rows the job is about; None: everybody's.
     """
 
     job: Job
     spec: CollectionSpec
     bindings: list[Binding]
     want: Want
+    tenant: Tenant | None = None
 
     @classmethod
     def of(cls, job: Job) -> Parts:
         """Resolves the collection and the encoders; reads model descriptions, no weights."""
         spec = load_collection(job.into)
+        tenant = None if job.tenant is None else tenant_of(spec, job.tenant, job.where)
         bindings = bind(spec, make_encoder, where=spec.where)
         unknown = sorted(set(job.encode) - {field.name for field in spec.vectors})
         if unknown:
@@ -57,7 +61,7 @@ class Parts:
             raise ConfigError(f"{job.where}: encode: `{unknown[0]}` is no vector field of {spec.name}", hint=hint)
         owner = None if spec.primary.generated else job.scope
         want = Want(spec, {binding.field.name: identity(binding.encoder, binding.head) for binding in bindings}, owner)
-        return cls(job, spec, bindings, want)
+        return cls(job, spec, bindings, want, tenant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +126,7 @@ def stations_of(front: Front, encode: Callable[[Iterator[Window]], Iterator[Wind
         source=front.source,
         read=front.read,
         encode=encode,
-        conform=Conform(spec, job.scope, front.fingerprint, last_wins=front.source.mode == "cursor"),
+        conform=Conform(spec, job.scope, front.fingerprint, last_wins=front.source.mode == "cursor", tenant=front.parts.tenant),
         sink=sink,
         ledger=ledger,
         limits=WindowLimits(vector_bytes=sum(field.row_bytes for field in spec.vectors)),

@@ -79,6 +79,7 @@ def copy_job(job: Job) -> Copied:
             in the candidate, which cannot be promoted before a copy or a run came to its end.
         Locked: A run of this job is under way.
     """
+    job.for_all_tenants("copy")
     parts = Parts.of(job)
     known = job.state_path.exists()
     with Ledger(job.state_path, lock=known, read_only=not known), connect(job.milvus) as connection:

@@ -57,6 +57,7 @@ def apply_job(
     Raises:
         Refused: A step was not allowed, or the saved plan is stale; nothing was changed.
     """
+    job.for_all_tenants("apply")
     parts = Parts.of(job)
     with connect(job.milvus) as connection:
         features.check(parts.spec, connection.server)

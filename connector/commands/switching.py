@@ -63,6 +63,7 @@ def promote_job(job: Job, *, allow_missing: bool = False, min_recall: float = 0.
         Refused: The candidate is incomplete, lags or does not pass; nothing was changed.
         Locked: A run of this job is under way.
     """
+    job.for_all_tenants("promote")
     parts = Parts.of(job)
     known = job.state_path.exists()
     with Ledger(job.state_path, lock=known, read_only=not known) as ledger, connect(job.milvus) as connection:
@@ -89,6 +90,7 @@ def rollback_job(job: Job) -> Switch:
         PlanNeeded: There is no such collection.
         Refused: Nothing was live before, or it was dropped; nothing was changed.
     """
+    job.for_all_tenants("rollback")
     name = load_collection(job.into).name
     with connect(job.milvus) as connection:
         catalog = Catalog(connection)
@@ -120,6 +122,7 @@ def prune_job(job: Job, names: Sequence[str] = (), *, yes: bool = False) -> tupl
         ConfigError: There is no generation of such a name.
         Refused: `yes` is missing, a named one is live, or an alias points to it; nothing was dropped.
     """
+    job.for_all_tenants("prune")
     name = load_collection(job.into).name
     with connect(job.milvus) as connection:
         have = Catalog(connection).have(name)

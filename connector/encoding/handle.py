@@ -33,6 +33,7 @@ class EncoderHandle:
         device: Where and how to compute.
         goldens: What the stamp of the collection that is searched knows of the encoder.
         field: The field that is searched, if there is one.
+        further: More fields that take something from the same encoder, in the same forward passes.
     """
 
     def __init__(
@@ -43,13 +44,14 @@ class EncoderHandle:
         *,
         goldens: Goldens | None = None,
         field: Probed | None = None,
+        further: Sequence[Probed] = (),
     ) -> None:
         self.encoder = encoder
         self.head = encoder.resolve(head or Head())
         self.counters = EncodingCounters()
         self._device = device or DeviceSpec()
-        self._goldens, self._fields = goldens or Goldens(), [field] if field else []
-        self._name = field.name if field else ""
+        self._goldens, self._fields = goldens or Goldens(), [*([field] if field else []), *further]
+        self._takes = [(field.name if field else "", self.head), *((one.name, encoder.resolve(one.head)) for one in further)]
         self._replica: Replica | None = None
         self._open = contextlib.ExitStack()
 
@@ -68,13 +70,15 @@ class EncoderHandle:
             EncodeError: The model failed, or gave numbers that are not finite.
             ConfigError: int8 vectors are wanted, and no scale was fitted.
         """
-        dtype, scale = self.head.dtype, self._goldens.scales.get(self._name)
-        if dtype == "int8" and scale is None:
+        return self.encode_fields(inputs, role)[0]
+
+    def encode_fields(self, inputs: Sequence[Any], role: Role = "document") -> list[npt.NDArray[np.generic]]:
+        """As `encode`, for the head and for every further field, in their order; each input goes through the model once."""
+        scales = self._goldens.scales
+        if any(head.dtype == "int8" and name not in scales for name, head in self._takes):
             raise ConfigError("int8 vectors need a scale that is the same for all of them", hint="call fit(sample of inputs) once")
-        vectors = self._encode(inputs, role)
-        if dtype in QUANTISED:
-            return quantised(vectors, dtype, scale)
-        return vectors.astype(np.float16) if dtype == "float16" and vectors.dtype == np.float32 else vectors
+        found = zip(self._takes, self._encode(inputs, role), strict=True)
+        return [_stored(vectors, head.dtype, scales.get(name)) for (name, head), vectors in found]
 
     def fit(self, sample: Sequence[Any]) -> float:
         """Fits the scale of int8 vectors on a sample of inputs, a few hundred at least; what one step is worth.
@@ -83,41 +87,42 @@ class EncoderHandle:
             RowError: An input cannot be encoded.
             EncodeError: The model failed.
         """
-        scale = fit(self._encode(sample, "document"))
-        self._goldens.add(Goldens(scales={self._name: scale}))
+        scale = fit(self._encode(sample, "document")[0])
+        self._goldens.add(Goldens(scales={self._takes[0][0]: scale}))
         return scale
 
-    def _encode(self, inputs: Sequence[Any], role: Role) -> npt.NDArray[np.generic]:
+    def _encode(self, inputs: Sequence[Any], role: Role) -> list[npt.NDArray[np.generic]]:
         if isinstance(inputs, str | bytes):
             raise ConfigError(f"encode() takes a list of inputs, not one {type(inputs).__name__}", hint="write encode([text])")
         places: dict[str, list[int]] = {}
         for place, value in enumerate(inputs):
             places.setdefault(modality_of(value, self.encoder.inputs), []).append(place)
-        spec = self.encoder.spec(self.head)
-        vectors = empty(len(inputs), spec)
+        specs = [self.encoder.spec(head) for _, head in self._takes]
+        vectors = [empty(len(inputs), spec) for spec in specs]
         for modality, some in places.items():
             if modality not in self.encoder.inputs:
                 raise RowError(f"input {some[0]}: {modality}, but the encoder reads {' and '.join(sorted(self.encoder.inputs))}")
             prepare = self.encoder.preparer(role, modality)
             items = [_prepared(prepare, place, unwrapped(inputs[place])) for place in some]
-            for place, vector in self._vectors(items, some, spec):
-                vectors[place] = vector
+            for place, taken in self._vectors(items, some, specs):
+                for array, vector in zip(vectors, taken, strict=True):
+                    array[place] = vector
         return vectors
 
-    def _vectors(self, items: list[Prepared], places: list[int], spec: VectorSpec) -> Iterator[tuple[int, Any]]:
-        """Each item's place with its vector, in the order of computation."""
+    def _vectors(self, items: list[Prepared], places: list[int], specs: list[VectorSpec]) -> Iterator[tuple[int, Sequence[Any]]]:
+        """Each item's place with its vectors, one a head, in the order of computation."""
         name = f"{self.encoder.model.kind}:{self.encoder.model.model}"
         replica = self._running(name)
-        for indices, outputs in replica.run(items, [self.head]):
+        for indices, outputs in replica.run(items, [head for _, head in self._takes]):
             if outputs is None:
                 problem = f"input {places[indices[0]]} does not fit in memory even alone: {replica.shortage}"
                 raise EncodeError(problem, hint="cut it, or use a larger machine")
             for index, reason in refused(replica.model).items():
                 raise RowError(f"input {places[indices[index]]}: {reason}")
-            output = checked(outputs[0], spec, len(indices), name)
-            for index, reason in faults(output, "").items():
+            taken = [checked(output, spec, len(indices), name) for output, spec in zip(outputs, specs, strict=True)]
+            for index, reason in (one for output in taken for one in faults(output, "").items()):
                 raise EncodeError(f"input {places[indices[index]]}: {reason}", hint="try precision fp32")
-            yield from ((places[index], vector) for index, vector in zip(indices, output, strict=True))
+            yield from ((places[index], vectors) for index, *vectors in zip(indices, *taken, strict=True))
 
     def _running(self, name: str) -> Replica:
         if self._replica is None:
@@ -135,6 +140,13 @@ class EncoderHandle:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+
+def _stored(vectors: npt.NDArray[np.generic], dtype: str | None, scale: float | None) -> npt.NDArray[np.generic]:
+    """The vectors as a field of this type holds them."""
+    if dtype in QUANTISED:
+        return quantised(vectors, str(dtype), scale)
+    return vectors.astype(np.float16) if dtype == "float16" and vectors.dtype == np.float32 else vectors
 
 
 def _prepared(prepare: Any, place: int, value: Any) -> Prepared:

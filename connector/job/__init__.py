@@ -10,11 +10,12 @@ import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import quote
 
 import pydantic
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
-from connector.errors import ConfigError, explain, nearest
+from connector.errors import ConfigError, Refused, explain, nearest
 from connector.interfaces import DeviceSpec
 from connector.job.yaml_file import load_yaml
 from connector.milvus.settings import MilvusSettings
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 
 MAX_NAMESPACE = 255
 """Most UTF-8 bytes of a namespace: the length of `connector_namespace`."""
+
+TENANTS = "tenant:"
+"""Begin of the namespaces of jobs that are bound to a tenant; no other job can have such a one."""
+_MAX_NAME = 200  # characters; tenants whose ledgers fall together share one, whose entries are kept by namespace
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
@@ -95,6 +100,7 @@ class Job(_Strict):
         version: Of this format.
         job: The job's name; names its state file.
         namespace: Whose rows these are in the collection; default the job's name.
+        tenant: The partition key's value in every row of the job; rows of other tenants are out of its reach.
         source: LIST and READ.
         into: `schemas/file.py:Class`, or the class itself.
         milvus: The connection; default what MILVUS_URI and MILVUS_TOKEN say.
@@ -117,6 +123,7 @@ class Job(_Strict):
     version: Literal[1] = 1
     job: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,199}$")]
     namespace: Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$")] | None = None
+    tenant: Annotated[str, Field(min_length=1, strict=True)] | StrictInt | None = None
     source: SourceSettings | Any
     into: Any
     milvus: MilvusSettings
@@ -140,22 +147,46 @@ class Job(_Strict):
     def _short(cls, value: str | None) -> str | None:
         if value is not None and len(value.encode()) > MAX_NAMESPACE:
             raise ValueError(f"over {MAX_NAMESPACE} bytes")
+        if value is not None and value.startswith(TENANTS):
+            raise ValueError(f"begins with {TENANTS}, as only namespaces of jobs with a `tenant` do")
         return value
+
+    @pydantic.model_validator(mode="after")
+    def _short_with_tenant(self) -> Job:
+        if len(self.scope.encode()) > MAX_NAMESPACE:
+            raise ValueError(f"namespace and tenant have more than {MAX_NAMESPACE} bytes together: {self.scope}")
+        return self
 
     @property
     def scope(self) -> str:
-        """The namespace in force."""
-        return self.namespace or self.job
+        """The namespace in force; one of a tenant begins with its quoted name, so that no two tenants have the same."""
+        own = self.namespace or self.job
+        return own if self.tenant is None else f"{TENANTS}{self._quoted}/{own}"
+
+    @property
+    def _quoted(self) -> str:
+        return quote(str(self.tenant), safe="")
 
     @property
     def state_path(self) -> Path:
-        """The ledger file in force."""
-        return self.state or Path(".connector") / f"{self.job}.db"
+        """The ledger file in force; a tenant has its own, so that two can be brought up to date at once."""
+        own = self.job if self.tenant is None else f"{self.job}@{self._quoted}"[:_MAX_NAME]
+        return self.state or Path(".connector") / f"{own}.db"
 
     @property
     def cache_path(self) -> Path:
         """Where vectors are kept; jobs with one folder for their ledgers share it."""
         return self.state_path.with_name("vectors.db")
+
+    def for_all_tenants(self, what: str) -> None:
+        """Returns if the job may do what touches the rows of every tenant.
+
+        Raises:
+            Refused: It is bound to one.
+        """
+        if self.tenant is not None:
+            problem = f"{self.where}: `{what}` touches every tenant's rows, and this job is bound to {self.tenant!r}; nothing was changed"
+            raise Refused(problem, hint="use a job without `tenant`, or from Python the collection alone")
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Job:
@@ -198,12 +229,18 @@ def _source(values: Any, where: str) -> SourceSettings:
     return SourceSettings(**{str(name): value for name, value in values.items()})
 
 
+_NAMED_PARTITION = {"partition", "partitions", "partition_name", "partition_names"}
+_TWICE = "servers keep a row that has the same key in another one, so that it is there twice"
+_INSTEAD = "declare Field(partition_key=True), and name the job's `tenant`"
+
 _BLOCKS: dict[str, type[BaseModel]] = {"milvus": MilvusSettings, "split": SplitSettings, "rejects": RejectSettings}
 
 
 def _known_keys(model: type[BaseModel], values: dict[str, Any], where: str) -> None:
     valid = {name: field.annotation for name, field in model.model_fields.items() if name != "where"}
     for name, value in values.items():
+        if name in _NAMED_PARTITION:
+            raise ConfigError(f"{where}: `{name}`: nothing is written into a named partition: {_TWICE}", hint=_INSTEAD)
         if name not in valid:
             raise ConfigError(f"{where}: unknown key `{name}`", hint=nearest(str(name), valid))
         inner = _BLOCKS.get(name) if model is Job else None

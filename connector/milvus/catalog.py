@@ -151,12 +151,16 @@ class Catalog:
         description = self._call(f"describe {name}", self._client.describe_collection, name)
         properties = description.get("properties") or {}
         text = properties.get(STAMP)
+        stamp, fields = Stamp.from_json(text) if text else None, describe.live_fields(description)
+        for one in stamp.spec["fields"] if stamp and not features.routes(self.connection.server) else ():
+            if one.get("partition_key") and one["name"] in fields:
+                fields[one["name"]]["partition_key"] = None  # a plain column there, so the server says nothing of it
         return Generation(
             name=name,
             number=number,
-            stamp=Stamp.from_json(text) if text else None,
+            stamp=stamp,
             epoch=int(properties.get(EPOCH) or 0),
-            fields=describe.live_fields(description),
+            fields=fields,
             indexes=changes.live_indexes(self.connection, name),
             loaded=self.loaded(name),
             properties={key: str(value) for key, value in properties.items() if key not in {STAMP, EPOCH}},
@@ -183,9 +187,10 @@ class Catalog:
     def _create(self, name: str, want: Want) -> None:
         spec = want.spec
         stamp = Stamp(uid=str(uuid.uuid4()), owner=want.owner, spec=spec.normalised(), identity=want.identity)
-        options: dict[str, Any] = {"num_partitions": spec.partitions} if spec.partitions else {}
+        routed = features.routes(self.connection.server)
+        options: dict[str, Any] = {"num_partitions": spec.partitions} if spec.partitions and routed else {}
         properties = {**spec.properties, STAMP: stamp.to_json(), EPOCH: "0", ENCODERS: _encoders(spec)}
-        schema = describe.schema_of(spec)
+        schema = describe.schema_of(spec, routed=routed)
 
         def make(timeout: float) -> None:
             if self._client.has_collection(name, timeout=timeout):

@@ -42,8 +42,8 @@ def stored_default(field: FieldSpec) -> bool:
     return field.default is not None and field.type not in {"JSON", "ARRAY"}
 
 
-def schema_of(spec: CollectionSpec) -> Any:
-    """The `pymilvus.CollectionSchema` of a specification."""
+def schema_of(spec: CollectionSpec, *, routed: bool = True) -> Any:
+    """The `pymilvus.CollectionSchema` of a specification; not `routed`: its partition key is a plain column."""
     from pymilvus import DataType, Function, FunctionType, MilvusClient
 
     analyzed = analyzers(spec.vectors)
@@ -52,9 +52,10 @@ def schema_of(spec: CollectionSpec) -> Any:
         text: dict[str, Any] = {"enable_analyzer": True} if field.name in analyzed else {}
         if analyzed.get(field.name):
             text["analyzer_params"] = analyzed[field.name]
-        schema.add_field(field.name, DataType[field.type], **_options(field), **text)
+        options = _options(field if routed else field.model_copy(update={"partition_key": False}))
+        schema.add_field(field.name, DataType[field.type], **options, **text)
     for vector in spec.vectors:
-        options = {"dim": vector.dim} if vector.dim is not None else {}
+        options = {} if vector.dim is None else {"dim": vector.dim}
         if vector.nullable:
             options["nullable"] = True
         schema.add_field(vector.name, DataType[VECTOR_TYPES[vector.dtype]], **options)

@@ -91,6 +91,20 @@ def alterable(server: Server) -> frozenset[str]:
     return frozenset(name for name, since in _ALTERS.items() if not server.lite and server.version >= since)
 
 
+def routes(server: Server) -> bool:
+    """Whether rows can be found by a partition key again.
+
+    Before 2.4 an upsert takes the primary key for it (milvus #30607, mended in late 2.3): rows land in some partition, a filter looks in
+    another one and finds nothing. There the field is a plain column, which costs speed alone.
+    """
+    return server.lite or server.version >= (2, 4, 0)
+
+
+def groups(server: Server) -> bool:
+    """Whether a search can give only the nearest row for each value of a field; older servers read over the wish."""
+    return server.lite or server.version >= (2, 4, 0)
+
+
 def check(spec: CollectionSpec, server: Server) -> None:
     """Returns if `server` can hold `spec`.
 

@@ -1,4 +1,4 @@
-"""Turns values into the literals of Milvus's filter language; the only place where a filter is made from data.
+"""Turns values into the literals of Milvus's filter language; nothing else makes a filter from data (`filters.py` takes them from here).
 
 A key may be any string, so a filter made by pasting strings would let a file's name delete a collection. pymilvus's own `ids=` does
 not escape, and filter templates need a server of 2.5; this quoting is read back exactly by Milvus Lite and by servers since 2.3.

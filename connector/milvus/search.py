@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from dataclasses import field as attribute
 from typing import Any
 
 import numpy as np
 
 from connector.errors import BadRows, ConfigError, nearest
 from connector.milvus.client import Connection
+from connector.milvus.features import groups
 from connector.milvus.reading import Reader, plain, vector_of
 from connector.reconcile.stored import stored
 from connector.record import Key, Row
-from connector.schema.spec import CollectionSpec, VectorFieldSpec
+from connector.schema.spec import CollectionSpec, Consistency, VectorFieldSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +27,15 @@ class Hit:
 
     Attributes:
         id: Primary key.
-        distance: Score in the field's metric; for COSINE, IP and BM25 larger is nearer, for L2 smaller.
+        distance: Score in the field's metric; for COSINE, IP and BM25 larger is nearer, for L2 smaller. Of several fields: the fused score.
         fields: The output fields.
+        by_field: Of several vector fields, the score in each that found the row.
     """
 
     id: Key
     distance: float
     fields: Row
+    by_field: Mapping[str, float] = attribute(default_factory=dict)
 
 
 def search(  # noqa: PLR0913 - a search has this many knobs, all but four by keyword
@@ -45,8 +49,10 @@ def search(  # noqa: PLR0913 - a search has this many knobs, all but four by key
     filter: str = "",  # noqa: A002 - Milvus's own name
     output_fields: Sequence[str] = (),
     params: Mapping[str, Any] | None = None,
+    group_by: str | None = None,
+    consistency: Consistency = "Strong",
 ) -> list[list[Hit]]:
-    """The rows nearest to each vector, strongly consistent.
+    """The rows nearest to each vector.
 
     Args:
         connection: Open.
@@ -58,23 +64,30 @@ def search(  # noqa: PLR0913 - a search has this many knobs, all but four by key
         filter: A Milvus filter; values that are data are quoted with `literals.quote`.
         output_fields: Fields of each hit.
         params: Search parameters of the index, such as `ef` or `nprobe`.
+        group_by: Only the nearest row for each value of this field.
+        consistency: "Strong" sees every write before it.
 
     Returns:
         One list a vector, nearest first.
 
     Raises:
-        ConfigError: There is no such field, or Milvus does not understand the filter.
+        ConfigError: There is no such field, Milvus does not understand the filter, or this server does not group.
     """
     fields = {one.name: one for one in spec.vectors}
     if field not in fields:
         raise ConfigError(f"{spec.name} has no vector field `{field}`", hint=nearest(field, fields))
+    if group_by is not None and not groups(connection.server):
+        raise ConfigError(
+            f"{connection.server.text} does not group hits", hint="leave group_by out, or use Milvus 2.4 and newer, or Milvus Lite"
+        )
     options = {
         "anns_field": field,
         "limit": limit,
         "filter": filter,
         "output_fields": list(output_fields),
         "search_params": {"metric_type": fields[field].metric, "params": dict(params or {})},
-        "consistency_level": "Strong",
+        "consistency_level": consistency,
+        **({"group_by_field": group_by} if group_by is not None else {}),
     }
     data = [_asked(fields[field], one) for one in vectors]
     try:

@@ -99,6 +99,10 @@ class VectorFieldSpec(BaseModel):
         """Whether the server makes the vector itself, from the text in `source`: it is never sent and cannot be read."""
         return self.metric == "BM25"
 
+    def within(self, distance: float, radius: float) -> bool:
+        """Whether a score or distance in this metric is as near as another one, or nearer."""
+        return distance <= radius if self.metric in {"L2", "HAMMING", "JACCARD"} else distance >= radius
+
     @property
     def row_bytes(self) -> int:
         """Bytes of one vector that is sent; an estimate for `sparse`."""

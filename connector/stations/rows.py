@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from connector.record import Key, Row, Visit, Window, generated_key
 from connector.schema.spec import LINEAGE, CollectionSpec, FieldSpec
+from connector.schema.tenants import Tenant
 from connector.schema.values import convert
 
 if TYPE_CHECKING:
@@ -41,12 +42,14 @@ class Conform:
         namespace: Of the job.
         fingerprint: Hash of the stations' settings.
         last_wins: What happens when two rows give one key: the later one wins (cursor sources) or is rejected (listings).
+        tenant: Whose rows these are; a row that says another one is rejected.
     """
 
     spec: CollectionSpec
     namespace: str
     fingerprint: str
     last_wins: bool = False
+    tenant: Tenant | None = None
 
     def __call__(self, window: Window) -> dict[int, Key]:
         """Replaces `window.rows`, notes in `window.bad` what cannot be; returns the primary keys of the good rows by index."""
@@ -79,7 +82,20 @@ class Conform:
         return keys
 
     def _fields(self) -> Mapping[str, Callable[[Row], Any]]:
-        return {field.name: _taker(field) for field in self.spec.columns}
+        tenant = {self.tenant.field.name: _owner(self.tenant)} if self.tenant is not None else {}
+        return {field.name: _taker(field) for field in self.spec.columns} | tenant
+
+
+def _owner(tenant: Tenant) -> Callable[[Row], Any]:
+    """As `_taker`, for the field that says whose a row is."""
+
+    def take(row: Row) -> Any:
+        try:
+            return tenant.own(row.get(tenant.field.name))
+        except ValueError as error:
+            raise ValueError(f"field `{tenant.field.name}`: {error}") from None
+
+    return take
 
 
 def _taker(field: FieldSpec) -> Callable[[Row], Any]:

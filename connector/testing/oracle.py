@@ -93,7 +93,7 @@ def expected_rows(job: Job) -> dict[Key, Row]:
     """What a job's source must have in the collection now, by primary key, vectors included; encodes everything."""
     front = Front.of(Parts.of(job), Options(full_refresh=True), Stopwatch())
     spec = front.parts.spec
-    conform = Conform(spec, job.scope, front.fingerprint, last_wins=front.source.mode == "cursor")
+    conform = Conform(spec, job.scope, front.fingerprint, last_wins=front.source.mode == "cursor", tenant=front.parts.tenant)
     limits = WindowLimits(vector_bytes=sum(one.row_bytes for one in spec.vectors))
     ready = list(spec.ready)
     expected: dict[Key, Row] = {}

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from connector.commands.keeping import KeepingSink
-from connector.commands.searching import _stored
 from connector.encoding import Encoding, bind
 from connector.encoding.queries import Key
 from connector.errors import ConfigError
 from connector.record import Row, Window
 from connector.report import RunReport
+from connector.retrieval.asking import alike
+from connector.retrieval.live import Live, LiveField
 from connector.schema import Collection, CollectionSpec, Field, Vector, VectorField, spec_of
 from connector.testing.encoders import COUNTS, fake_vector
 from connector.testing.sinks import MemorySink
@@ -129,8 +129,15 @@ def test_a_row_without_a_vector_can_be_shown() -> None:
 
 
 def test_nothing_is_like_a_row_without_a_vector() -> None:
-    """Searching by the vector of a row that has none is told, instead of sent."""
-    spec: Any = spec_of(Shop)
-    sink: Any = MemorySink(rows={"a": {"caption": None}})
-    with pytest.raises(ConfigError, match="the row 'a' has no vector in `caption`"):
-        _stored(sink, Key("a"), SimpleNamespace(spec=spec, field=spec.vectors[1]))  # type: ignore[arg-type]  # all that it looks at
+    """Searching by the vector of a row that has none is told, instead of sent; one of several fields that nobody named is left out."""
+    spec = spec_of(Shop)
+    sink: Any = MemorySink(rows={"a": {"words": [1.0], "caption": None}})
+
+    def asked(*fields: int, named: bool) -> list[Any]:
+        live = Live("shop__g1", spec, tuple(LiveField(spec.vectors[place], None, {}) for place in fields), None, ())
+        return alike(sink, live, Key("a"), None, named=named)
+
+    for fields, named in (((1,), True), ((1,), False), ((0, 1), True)):
+        with pytest.raises(ConfigError, match="the row 'a' has no vector in `caption`"):
+            asked(*fields, named=named)
+    assert asked(0, 1, named=False) == [[1.0], None]

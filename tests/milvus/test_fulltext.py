@@ -59,7 +59,7 @@ def test_rows_are_found_by_their_words(milvus: str) -> None:
     assert found("Coffee!", milvus) == ["1", "2"]
     assert sorted(found("red tea", milvus)) == ["0", "2", "3"]
     assert found("chocolate", milvus) == []
-    assert found("coffee", milvus, where='sku != "1"', limit=1) == ["2"]
+    assert found("coffee", milvus, filter='sku != "1"', limit=1) == ["2"]
 
 
 def test_scores_are_those_of_bm25(milvus: str) -> None:
