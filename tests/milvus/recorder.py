@@ -1,4 +1,4 @@
-"""A grpc server that says it is Milvus 3.0.0, keeps the upserts that it is sent, and gives the last one back when it is asked for rows."""
+"""A grpc server that says it is Milvus 3.0.0, keeps the upserts and searches that it is sent, and gives the last upsert back as rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import grpc
 from pymilvus.client.prepare import Prepare
-from pymilvus.grpc_gen import milvus_pb2
+from pymilvus.grpc_gen import milvus_pb2, schema_pb2
 
 from connector.milvus.describe import schema_of
 from connector.schema import CollectionSpec
@@ -20,10 +20,12 @@ class Recorder(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no t
 
     Attributes:
         upserts: Every request, as it came over the wire.
+        searches: Likewise; none of them finds anything.
     """
 
     def __init__(self, spec: CollectionSpec) -> None:
         self.upserts: list[Any] = []
+        self.searches: list[Any] = []
         self._schema = Prepare.get_schema_from_collection_schema(spec.name, schema_of(spec))
         self._answers: dict[str, Callable[[bytes], Any]] = {
             "Connect": lambda _: milvus_pb2.ConnectResponse(identifier=1),
@@ -31,6 +33,7 @@ class Recorder(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no t
             "DescribeCollection": lambda _: milvus_pb2.DescribeCollectionResponse(schema=self._schema, collection_name=spec.name),
             "Upsert": self._upsert,
             "Query": self._query,
+            "Search": self._search,
         }
 
     def service(self, call: Any) -> Any:
@@ -42,6 +45,10 @@ class Recorder(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no t
         request = milvus_pb2.UpsertRequest.FromString(data)
         self.upserts.append(request)
         return milvus_pb2.MutationResult(upsert_cnt=request.num_rows)
+
+    def _search(self, data: bytes) -> Any:
+        self.searches.append(milvus_pb2.SearchRequest.FromString(data))
+        return milvus_pb2.SearchResults(results=schema_pb2.SearchResultData(num_queries=1, top_k=0, topks=[0]))
 
     def _query(self, data: bytes) -> Any:
         asked = milvus_pb2.QueryRequest.FromString(data).output_fields
