@@ -24,6 +24,7 @@ from connector.retrieval.options import Search
 from connector.schema import Collection, Field, Vector, VectorField, spec_of
 from connector.sources.rows import RowsSource
 from connector.stations import Options
+from connector.testing.encoders import fake_vector
 from tests.milvus.tiers import LITE_ONLY, SERVER_ONLY
 
 Rows = list[dict[str, Any]]
@@ -221,6 +222,23 @@ class Alone(Collection):
     id: str = Field(primary_key=True, generated=True)
     title: str = Field(max_length=20)
     vector: Vector = VectorField(dim=8, encoder="fake:fake", source="title")
+
+
+def test_named_partitions_are_read_and_left_alone(settings: MilvusSettings) -> None:
+    """What somebody else keeps in a partition of our collection is found like any row, and no run of ours touches it."""
+    ours = [{"sku": "a", "title": "ours"}]
+    source = RowsSource(ours, key="sku")
+    job = Job.check({"job": "alone", "into": Alone, "milvus": settings, "source": source, "sync": "mirror", "workers": 0}, "job.yaml")
+    connector.run(job)
+    with connect(settings) as connection:
+        connection.client.create_partition("alone__g1", "extra")
+        lineage = {"connector_namespace": "theirs", "connector_key": "b", "connector_content": "c.f.1"}
+        theirs = {"id": "f" * 32, "title": "theirs", "vector": fake_vector("theirs"), **lineage}
+        connection.client.upsert("alone__g1", [theirs], partition_name="extra")
+    assert [hit.fields["title"] for hit in connector.search(Alone, "theirs", milvus=settings)] == ["theirs", "ours"]
+    report = connector.run(job, options=Options(full_refresh=True))
+    assert (report.exit_code, report.rows.deleted) == (0, 0)
+    assert len(connector.search(Alone, "theirs", milvus=settings)) == 2
 
 
 @LITE_ONLY
