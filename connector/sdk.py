@@ -54,6 +54,7 @@ def run(
         ConnectorError: The run could not be brought to its end.
     """
     if isinstance(data, Job | str | Path):
+        _says_itself("a job", settings)
         return run_job(_loaded(data), options)
     return run_job(_job(into, milvus, {"source": _as_source(data, into, key), **settings}), options)
 
@@ -80,7 +81,7 @@ def search(  # noqa: PLR0913 - its options, one by one, are the call
     """Finds the rows of a collection that are nearest to words, an `Image`, an `Audio`, or another row (`Key`).
 
     Args:
-        into: The collection, or a `Job`.
+        into: The collection, a `Job`, or the path of a job file (which says the rest itself).
         query: What to look for.
         milvus: As for `run`.
         field: The vector field, where several can be meant.
@@ -115,7 +116,7 @@ def search(  # noqa: PLR0913 - its options, one by one, are the call
         radius=radius,
         consistency=consistency,
     )
-    return search_job(into if isinstance(into, Job) else _job(into, milvus, {"source": None, **settings}), query, how)
+    return search_job(_job_of(into, milvus, settings), query, how)
 
 
 def plan_changes(into: Any, *, milvus: Any = None, beside: bool = False, **settings: Any) -> Plan:
@@ -258,10 +259,18 @@ def _primary(into: Any) -> str | None:
 def _job_of(into: Any, milvus: Any, settings: dict[str, Any]) -> Job:
     """The job that a collection is looked after by: itself, a file's, or one made up for a collection."""
     if isinstance(into, Job):
+        _says_itself("a job", settings)
         return into
     if isinstance(into, Path) or (isinstance(into, str) and into.endswith((".yaml", ".yml"))):
+        _says_itself(str(into), settings)
         return Job.from_yaml(into)
     return _job(into, milvus, {"source": None, **settings})
+
+
+def _says_itself(what: str, settings: Mapping[str, Any]) -> None:
+    """Refuses keys beside a job, which would be read over: a tenant, for one."""
+    if settings:
+        raise ConfigError(f"{what} says itself what `{next(iter(settings))}` is", hint="put it into the job")
 
 
 def _job(into: Any, milvus: Any, settings: dict[str, Any]) -> Job:

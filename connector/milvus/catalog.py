@@ -8,6 +8,7 @@ alters a collection that exists stands in `changes.py`.
 from __future__ import annotations
 
 import json
+import logging
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -22,6 +23,8 @@ from connector.plan.actions import Action, CreateAlias, CreateCollection, Create
 from connector.plan.generations import Generation, Have, Want, drift, generation_number
 from connector.plan.stamp import ENCODERS, EPOCH, STAMP, Stamp
 from connector.schema.spec import CollectionSpec
+
+log = logging.getLogger(__name__)
 
 
 class Catalog:
@@ -191,6 +194,8 @@ class Catalog:
         options: dict[str, Any] = {"num_partitions": spec.partitions} if spec.partitions and routed else {}
         properties = {**spec.properties, STAMP: stamp.to_json(), EPOCH: "0", ENCODERS: _encoders(spec)}
         schema = describe.schema_of(spec, routed=routed)
+        for key in (one.name for one in spec.fields if one.partition_key and not routed):
+            log.warning("%s: %s is a plain column, since upserts of %s lose a partition key", name, key, self.connection.server.text)
 
         def make(timeout: float) -> None:
             if self._client.has_collection(name, timeout=timeout):

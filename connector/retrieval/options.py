@@ -81,8 +81,8 @@ class Search:
         if wrong:
             said = f"{', '.join(given)}" if isinstance(given, Mapping) else f"{len(given)} numbers"
             raise ConfigError(f"weights for {said}, but the fields are {', '.join(names)}", hint="give one weight a field")
-        weights = [float(given[name]) for name in names] if isinstance(given, Mapping) else [float(one) for one in given]
-        if not all(math.isfinite(one) and one >= 0 for one in weights) or not any(weights):
+        weights = [given[name] for name in names] if isinstance(given, Mapping) else list(given)
+        if not all(isinstance(one, int | float) and math.isfinite(one) and one >= 0 for one in weights) or not any(weights):
             raise ConfigError(f"weights {weights}", hint="give finite numbers from zero on, one of them above it")
         return weights
 

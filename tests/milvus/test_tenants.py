@@ -169,9 +169,10 @@ def test_every_hit_is_looked_at_again(settings: MilvusSettings, monkeypatch: pyt
 
 
 @SERVER_ONLY
-def test_where_upserts_lose_the_partition_key_it_is_a_plain_column(settings: MilvusSettings) -> None:
+def test_where_upserts_lose_the_partition_key_it_is_a_plain_column(settings: MilvusSettings, caplog: pytest.LogCaptureFixture) -> None:
     """Milvus 2.3.5 puts an upserted row into another partition than a filter looks in: there nothing is partitioned, and all is found."""
     connector.run(job_of(settings, ACME, rows_of("acme", 0, 1, 2)))
+    assert "wares__g1: shop is a plain column, since upserts of Milvus 2.3.5 lose a partition key" in caplog.text
     with connect(settings) as connection:
         client = connection.client
         described = client.describe_collection("wares__g1")
@@ -262,6 +263,10 @@ def test_what_cannot_be_kept_apart_is_refused(settings: MilvusSettings) -> None:
         connector.run([], into=Wares, milvus=settings, tenant="")
     with pytest.raises(ConfigError, match="81 bytes of UTF-8"):
         connector.search(Wares, "x", milvus=settings, tenant="x" * 81)
+    job = job_of(settings, None)
+    for call in (lambda: connector.search(job, "x", tenant=ACME), lambda: connector.run(job, tenant=ACME)):
+        with pytest.raises(ConfigError, match="a job says itself what `tenant` is"):
+            call()
     for keys, said in (
         ({"namespace": "tenant:acme/wares"}, "begins with tenant:"),
         ({"tenant": True}, "tenant"),

@@ -158,6 +158,7 @@ def test_which_fields(shop: str) -> None:
         ({"weights": [1]}, "weights for 1 numbers"),
         ({"weights": [1, -1]}, "finite numbers"),
         ({"weights": [0, 0]}, "finite numbers"),
+        ({"weights": ["0.5", 1]}, "finite numbers"),
         ({"weights": {"vector": 1, "cover": 1}}, "weights for vector, cover"),
         ({"radius": 0.5}, "a radius is a distance in one field"),
         ({"limit": 0}, "limit is 0"),
