@@ -55,7 +55,12 @@ def tenant_of(spec: CollectionSpec, value: Key, where: str) -> Tenant:
         problem = f"{where}: a tenant is named, but two tenants may share a natural key, `{spec.primary.name}` of {spec.name}"
         raise ConfigError(problem, hint="declare id: str = Field(primary_key=True, generated=True), and keep the other as a plain field")
     try:
-        number = field.type == "INT64" and isinstance(value, str) and value.removeprefix("-").isdecimal()
-        return Tenant(field, convert(field, int(value) if number else value))
+        return Tenant(field, convert(field, _number(value) if field.type == "INT64" else value))
     except ValueError as error:
         raise ConfigError(f"{where}: tenant: {error}", hint=f"`{field.name}` is the partition key of {spec.name}") from None
+
+
+def _number(value: Key) -> Key:
+    """A number for its usual digits; no others, or one tenant would have two namespaces."""
+    plain = isinstance(value, str) and value.removeprefix("-").isdecimal() and str(int(value)) == value
+    return int(value) if plain else value

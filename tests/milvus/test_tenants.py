@@ -249,8 +249,9 @@ def test_tenants_by_number(settings: MilvusSettings) -> None:
         connector.run([{"title": f"of {tenant}"}], into=Numbers, milvus=settings, tenant=tenant)
     [hit] = connector.search(Numbers, "of 7", milvus=settings, tenant="7")
     assert (hit.fields["title"], hit.fields["customer"]) == ("of 7", 7)
-    with pytest.raises(ConfigError, match="tenant: str 'x', but the field wants an int"):
-        connector.search(Numbers, "of 7", milvus=settings, tenant="x")
+    for wrong in ("x", "007", "-0", "7.0"):
+        with pytest.raises(ConfigError, match=f"tenant: str '{wrong}', but the field wants an int"):
+            connector.search(Numbers, "of 7", milvus=settings, tenant=wrong)
 
 
 @LITE_ONLY
