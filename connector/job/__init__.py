@@ -18,6 +18,7 @@ from connector.errors import ConfigError, explain, nearest
 from connector.interfaces import DeviceSpec
 from connector.job.yaml_file import load_yaml
 from connector.milvus.settings import MilvusSettings
+from connector.observe.settings import MetricsSettings, NotifySettings
 from connector.stations.reading import MAX_DOCUMENT_BYTES
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 MAX_NAMESPACE = 255
 """Most UTF-8 bytes of a namespace: the length of `connector_namespace`."""
+_SECRET = re.compile(r"password|token|secret|credential|api_key")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
@@ -111,6 +113,8 @@ class Job(_Strict):
         vector_cache: Most bytes of vectors that are kept in `vectors.db` beside the ledger, so that nothing is encoded twice; 0: none.
         max_document_bytes: Larger documents are rejected.
         workers: Threads that read and parse; 0 runs every station serially.
+        metrics: Where the metrics of a run are left.
+        notify: Who is told how a run ended.
         where: The file, for messages.
     """
 
@@ -133,6 +137,8 @@ class Job(_Strict):
     vector_cache: pydantic.ByteSize = pydantic.ByteSize(1 << 30)
     max_document_bytes: Annotated[int, Field(ge=1)] = MAX_DOCUMENT_BYTES
     workers: Annotated[int, Field(ge=0, le=64)] = 2
+    metrics: MetricsSettings | None = None
+    notify: NotifySettings | None = None
     where: str = "job"
 
     @pydantic.field_validator("namespace")
@@ -156,6 +162,16 @@ class Job(_Strict):
     def cache_path(self) -> Path:
         """Where vectors are kept; jobs with one folder for their ledgers share it."""
         return self.state_path.with_name("vectors.db")
+
+    @property
+    def secrets(self) -> list[str]:
+        """What no line of a log may show."""
+        held = [self.milvus.token, self.milvus.password, self.notify.webhook if self.notify else None]
+        options = self.source.options.items() if isinstance(self.source, SourceSettings) else ()
+        return [
+            *(one.get_secret_value() for one in held if one is not None),
+            *(str(value) for name, value in options if _SECRET.search(name) and isinstance(value, str)),
+        ]
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> Job:
@@ -198,7 +214,13 @@ def _source(values: Any, where: str) -> SourceSettings:
     return SourceSettings(**{str(name): value for name, value in values.items()})
 
 
-_BLOCKS: dict[str, type[BaseModel]] = {"milvus": MilvusSettings, "split": SplitSettings, "rejects": RejectSettings}
+_BLOCKS: dict[str, type[BaseModel]] = {
+    "milvus": MilvusSettings,
+    "split": SplitSettings,
+    "rejects": RejectSettings,
+    "metrics": MetricsSettings,
+    "notify": NotifySettings,
+}
 
 
 def _known_keys(model: type[BaseModel], values: dict[str, Any], where: str) -> None:
