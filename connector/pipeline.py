@@ -20,7 +20,7 @@ from connector.faults import hit
 from connector.flow import parallel_map, prefetch
 from connector.observe import traces
 from connector.record import Visit, Window
-from connector.report import Stopwatch
+from connector.report import RunReport, Stopwatch
 from connector.stations import Monitor, Options, Stations
 from connector.stations.commit import commit
 from connector.stations.listing import LOOKUP, listing
@@ -47,7 +47,7 @@ def run(stations: Stations, options: Options, monitor: Monitor) -> None:
     listed = watch.each("list", listing(stations, options, report, monitor.stop))
     visits = prefetch(listed, depth=2 * min(stations.workers, 1), chunk=LOOKUP)
     read = parallel_map(stations.read, visits, workers=stations.workers, ahead=AHEAD, chunk=CHUNK, size=_row_bytes, max_bytes=AHEAD_BYTES)
-    made = _begun(windows(read, stations.limits), watch)
+    made = _begun(windows(read, stations.limits), report, watch)
     encoded = prefetch(stations.encode(made), depth=min(stations.workers, 1))
     with closing(encoded):  # type: ignore[type-var]  # it is a generator
         for window in encoded:
@@ -64,10 +64,12 @@ def run(stations: Stations, options: Options, monitor: Monitor) -> None:
             sweep(stations, options, report, monitor.stop)
 
 
-def _begun(made: Iterator[Window], watch: Stopwatch) -> Iterator[Window]:
+def _begun(made: Iterator[Window], report: RunReport, watch: Stopwatch) -> Iterator[Window]:
     """The windows, counted as they are made: until they are committed they are in flight."""
     for window in made:
         watch.moved("window", window.nbytes)
+        report.measured.window_rows += len(window.rows)
+        report.measured.window_documents += sum(part.last for part in window.parts)
         traces.begin(window)
         yield window
 

@@ -89,6 +89,8 @@ class Measured(BaseModel):
     Attributes:
         nbytes: Bytes by station: `read` as documents gave them, `window` and `commit` as an estimate of the memory that a window takes
             (inputs and vectors) when it is made and when it is committed, `encode` of prepared inputs, `write` of acknowledged requests.
+        window_rows: Rows in the windows made.
+        window_documents: Documents that end in one of them; those skipped by their version are in none.
         in_flight_bytes: Of windows that are made and not committed: while the run goes on; afterwards 0.
         retries: Requests that were sent again, to Milvus or to a server that encodes.
         throttled: Requests that were refused because they came too fast.
@@ -98,6 +100,8 @@ class Measured(BaseModel):
     """
 
     nbytes: dict[str, int] = Field(default_factory=dict)
+    window_rows: int = 0
+    window_documents: int = 0
     in_flight_bytes: int = 0
     retries: int = 0
     throttled: int = 0

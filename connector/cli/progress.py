@@ -82,10 +82,23 @@ def front(rates: dict[str, float]) -> str:
     return f"{name} {busy[name]:.0%}" if name and busy[name] >= 0.01 else ""  # noqa: PLR2004 - nothing under a percent
 
 
+def expected(report: RunReport) -> float | None:
+    """How many rows there will be, if the documents to come are like those before; None where that cannot be told."""
+    measured = report.measured
+    if report.total is None or not measured.window_documents:
+        return None
+    to_come = max(0, report.total - report.counts.unchanged - measured.window_documents)
+    return measured.window_rows * (1 + to_come / measured.window_documents)
+
+
 def left(report: RunReport, rates: dict[str, float]) -> float | None:
-    """Seconds until the last document, at the rate of the last seconds; None where that cannot be told."""
-    rate = rates.get("documents", 0.0)
-    return None if report.total is None or not rate else max(0.0, report.total - done(report)) / rate
+    """Seconds until the end at the rate of the last seconds: of documents, or of inputs until the first window is committed."""
+    if report.total is None:
+        return None
+    if rate := rates.get("documents", 0.0):
+        return max(0.0, report.total - done(report)) / rate
+    rows, rate = expected(report), rates.get("encoded", 0.0)
+    return None if rows is None or not rate else max(0.0, rows - report.encoded - report.reused) / rate
 
 
 def line(name: str, report: RunReport, rates: dict[str, float]) -> str:
@@ -163,15 +176,15 @@ def _bars(name: str) -> Iterator[Callable[[Live], None]]:
 
 
 def bars(report: RunReport, rates: dict[str, float]) -> list[dict[str, Any]]:
-    """What the three bars show: documents, ENCODE and WRITE; how many rows there will be nobody knows, so WRITE is seen against ENCODE."""
+    """What the three bars show: documents, and inputs encoded and rows written of as many as are expected."""
     counts, remaining = report.counts, left(report, rates)
     total = "" if report.total is None else f"/{report.total:,}"
     more = [f"{rates.get('documents', 0):,.0f}/s", f"{counts.unchanged:,} unchanged", f"{counts.rejected:,} rejected"]
     more += [f"busiest: {front(rates)}"] if front(rates) else []
     more += [f"{clock(remaining)} left"] if remaining is not None else []
-    encoded, rows = report.encoded + report.reused, report.rows.upserted
+    encoded, rows, all_rows = report.encoded + report.reused, report.rows.upserted, expected(report)
     return [
         {"completed": done(report), "total": report.total, "count": f"{done(report):,}{total} documents", "more": "  ".join(more)},
-        {"completed": encoded, "total": None, "count": f"{encoded:,} inputs", "more": f"{rates.get('encoded', 0):,.0f}/s"},
-        {"completed": rows, "total": max(encoded, rows) or None, "count": f"{rows:,} rows", "more": f"{rates.get('written', 0):,.0f}/s"},
+        {"completed": encoded, "total": all_rows, "count": f"{encoded:,} inputs", "more": f"{rates.get('encoded', 0):,.0f}/s"},
+        {"completed": rows, "total": all_rows, "count": f"{rows:,} rows", "more": f"{rates.get('written', 0):,.0f}/s"},
     ]

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from connector.cli import progress
-from connector.cli.progress import Pace, bars, clock, done, front, left, line, numbers
+from connector.cli.progress import Pace, bars, clock, done, expected, front, left, line, numbers
 from connector.commands.running import run_job
 from connector.observe.live import Live
-from connector.report import Counts, RowCounts, RunReport, Stopwatch
+from connector.report import Counts, Measured, RowCounts, RunReport, Stopwatch
 from connector.sources.parquet import ParquetSource
 from connector.sources.rows import RowsSource
 from connector.testing.encoders import FakeModel
@@ -29,6 +29,7 @@ REPORT = RunReport(
     encoded=4100,
     reused=20,
     total=2400,
+    measured=Measured(window_rows=5000, window_documents=400),
 )
 WAIT = 60.0
 
@@ -53,8 +54,16 @@ def test_time_left() -> None:
     """Only where the number of documents is known and some were done lately."""
     assert left(REPORT, {"documents": 100.0}) == 12.0
     assert left(REPORT, {"documents": 0.0}) is None
+    assert left(RunReport(run_id="x", job="j", total=10), {"encoded": 5.0}) is None
     assert left(REPORT.model_copy(update={"total": None}), {"documents": 5.0}) is None
     assert [clock(seconds) for seconds in (0.4, 65, 3725)] == ["0:00", "1:05", "1:02:05"]
+
+
+def test_time_left_within_the_first_window() -> None:
+    """As long as no document is done, inputs tell it: 400 documents gave 5,000 rows, so 1,000 more will give 12,500."""
+    assert expected(REPORT) == 17_500
+    assert left(REPORT, {"documents": 0.0, "encoded": 10.0}) == (17_500 - 4_120) / 10
+    assert expected(RunReport(run_id="x", job="j", total=10)) is None
 
 
 def test_the_station_in_front() -> None:
@@ -76,12 +85,12 @@ def test_rates_are_those_of_the_last_seconds() -> None:
 
 
 def test_bars() -> None:
-    """Documents against all there are, inputs, and rows against inputs."""
+    """Documents against all there are, inputs and rows against as many as are expected."""
     documents, encode, write = bars(REPORT, {"documents": 10.0, "written": 5.0, "encode s": 0.5})
     assert (documents["completed"], documents["total"], documents["count"]) == (1200, 2400, "1,200/2,400 documents")
     assert documents["more"] == "10/s  1,000 unchanged  1 rejected  busiest: encode 50%  2:00 left"
-    assert (encode["count"], encode["total"]) == ("4,120 inputs", None)
-    assert (write["completed"], write["total"], write["more"]) == (4000, 4120, "5/s")
+    assert (encode["count"], encode["completed"], encode["total"]) == ("4,120 inputs", 4120, 17_500)
+    assert (write["completed"], write["total"], write["more"]) == (4000, 17_500, "5/s")
 
 
 def live_of(report: RunReport) -> Live:
