@@ -22,6 +22,9 @@ import filelock
 from connector.errors import ConfigError, Locked
 from connector.ledger.tables import LEDGER_FORMAT, migrate, user_version
 
+KEPT_FAILED = 1000
+"""Runs that failed before they knew their scope, of as many latest runs; a job that is tried every minute would fill the disk with them."""
+
 HOST = 3
 """Which word of a holder's line names its host."""
 
@@ -134,6 +137,7 @@ class LedgerFile:
                 " ON CONFLICT (id) DO UPDATE SET finished = excluded.finished, exit_code = excluded.exit_code, report = excluded.report",
                 values,
             )
+            db.execute("DELETE FROM run WHERE scope = 0 AND number <= (SELECT max(number) FROM run) - ?", (KEPT_FAILED,))
 
     def good_run(self, job: str) -> tuple[float, float] | None:
         """When the latest run of a job began and ended that went well over the whole source: Unix times; None: there is none."""

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import get_args
 
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -42,6 +42,9 @@ GAUGES = {
     "connector_last_success_timestamp_seconds": "When the latest good whole run ended, Unix time.",
 }
 SECONDS = "connector_run_seconds"
+CONTENT_TYPE = CONTENT_TYPE_PLAIN_0_0_4
+"""Of `exposition()`, over HTTP."""
+
 NAMES: frozenset[str] = frozenset({*COUNTERS, *GAUGES, SECONDS})
 """Every metric."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from connector.commands.running import run_job
-from connector.errors import ConfigError, ConnectorError
+from connector.errors import ConfigError, ConnectorError, Locked
 from connector.stations import Options
 from connector.testing import milvus_faults as faults
 from connector.testing.faulty_milvus import FaultyMilvus
@@ -89,6 +89,34 @@ def test_a_run_that_stops_by_its_own_limit_is_no_failure(milvus: FaultyMilvus, l
     assert caught.value.report.outcome == "stopped"  # type: ignore[attr-defined]  # every run leaves one
     assert not run_job(job).recovered
     assert told(listener) == []
+
+
+def test_a_run_that_another_one_locks_out_is_no_failure(milvus: FaultyMilvus, listener: Listener) -> None:
+    """The other one is at work, and will tell what there is to tell."""
+    from connector.ledger import Ledger
+
+    job = job_of(rows(), milvus, notify=hook(listener))
+    with Ledger(job.state_path), pytest.raises(Locked) as caught:
+        run_job(job)
+    assert caught.value.report.outcome == "locked"  # type: ignore[attr-defined]  # every run leaves one
+    assert told(listener) == []
+
+
+def test_failures_do_not_fill_the_ledger(milvus: FaultyMilvus, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a Milvus that stays away for days the latest attempts are kept; they are in `status`, and the next run recovers from them."""
+    from connector.ledger import Ledger
+    from connector.ledger import file as ledger_file
+
+    monkeypatch.setattr(ledger_file, "KEPT_FAILED", 2)
+    job = job_of(rows(3), milvus)
+    run_job(job)
+    with Ledger(job.state_path) as ledger:
+        for number in range(5):
+            ledger.finish(f"failed {number}", 4, '{"job": "shop", "outcome": "failed"}')
+        assert [run["id"] for run in ledger.runs()][:2] == ["failed 4", "failed 3"]
+        assert len(ledger.runs()) == 3
+        assert ledger.good_run("shop") is not None
+    assert run_job(job).recovered
 
 
 def test_a_run_that_was_killed_is_recovered_from(milvus: FaultyMilvus, listener: Listener) -> None:
