@@ -142,7 +142,7 @@ class LedgerFile:
     def good_run(self, job: str) -> tuple[float, float] | None:
         """When the latest run of a job began and ended that went well over the whole source: Unix times; None: there is none."""
         sql = (
-            "SELECT started, finished FROM run WHERE exit_code = 0 AND json_extract(report, '$.job') = ?"
+            "SELECT started, finished FROM run WHERE exit_code = 0 AND finished IS NOT NULL AND json_extract(report, '$.job') = ?"
             " AND coalesce(json_extract(report, '$.partial'), 0) = 0 ORDER BY number DESC LIMIT 1"
         )
         found = self._rows(sql, job)
@@ -151,11 +151,11 @@ class LedgerFile:
     def ended_badly(self, job: str) -> bool:
         """Whether the latest run of a job failed, had too many rejects or was killed; one that was told to stop is passed over."""
         sql = (
-            "SELECT exit_code FROM run WHERE (report IS NULL OR json_extract(report, '$.job') = ?)"
+            "SELECT exit_code = 0 AND finished IS NOT NULL FROM run WHERE (report IS NULL OR json_extract(report, '$.job') = ?)"
             " AND coalesce(json_extract(report, '$.outcome'), '') <> 'stopped' ORDER BY number DESC LIMIT 1"
         )
         found = self._rows(sql, job)
-        return bool(found) and found[0][0] != 0
+        return bool(found) and not found[0][0]
 
     def runs(self, limit: int = 10) -> list[dict[str, Any]]:
         """The latest runs of every scope in this file, newest first."""
