@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from connector.errors import ConnectorError, exit_code
-from connector.observe.logs import line, working_for
+from connector.observe.logs import as_lines, line, working_for
 from connector.observe.masking import hide
 
 if TYPE_CHECKING:
@@ -75,6 +75,13 @@ def errors(*, as_json: bool) -> Iterator[None]:
     except KeyboardInterrupt:
         say("stopped; run the same command again to go on")
         raise typer.Exit(130) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception:
+        if not as_lines():
+            raise  # a person reads the traceback as it is
+        logging.getLogger("connector").critical("a bug ended the command", exc_info=True)
+        raise typer.Exit(1) from None
 
 
 def say(text: str, level: int = logging.INFO) -> None:

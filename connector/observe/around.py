@@ -28,19 +28,25 @@ def observed(report: RunReport, metrics: MetricsSettings | None, notify: NotifyS
     with working_for(report.job, report.run_id):
         log.info("the run begins")
         try:
-            with traces.span("run", job=report.job, run=report.run_id) as attributes:
+            with traces.span("run", job=report.job, run=report.run_id) as say, _ending(report, say):
                 yield
-                attributes(exit_code=report.exit_code, written=report.counts.written, rejected=report.counts.rejected)
-        except BaseException as error:
-            report.end(error)
-            error.report = report  # type: ignore[attr-defined]  # for the command line's --json, and for who counts runs
-            raise
-        else:
-            report.end()
         finally:
             _tell(report, metrics, notify)
             traces.flush()
             log.info("the run ended: exit code %d, %s", report.exit_code, report.outcome)
+
+
+@contextlib.contextmanager
+def _ending(report: RunReport, say: Callable[..., None]) -> Iterator[None]:
+    try:
+        yield
+        report.end()
+    except BaseException as error:
+        report.end(error)
+        error.report = report  # type: ignore[attr-defined]  # for the command line's --json, and for who counts runs
+        raise
+    finally:
+        say(exit_code=report.exit_code, outcome=report.outcome, written=report.counts.written, rejected=report.counts.rejected)
 
 
 def _tell(report: RunReport, metrics: MetricsSettings | None, notify: NotifySettings | None) -> None:

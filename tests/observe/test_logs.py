@@ -122,6 +122,21 @@ def test_errors_are_lines_too(folder: Folder) -> None:
     assert "***" in line["message"]
 
 
+def test_a_bug_is_a_line_too(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What nobody foresaw does not break the form, and what it quotes is masked; without JSON it is a traceback as ever."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ValueError("password=Verborgen-6")
+
+    monkeypatch.setattr("connector.commands.running.run_job", broken)
+    code, out, err = folder.call("--log-format", "json", "run", "job.yaml")
+    [line] = lines(err)
+    assert (code, out, line["level"]) == (1, "", "critical")
+    assert line["exception"].endswith("ValueError: password=***")
+    with pytest.raises(ValueError, match="password"):
+        folder.call("run", "job.yaml")
+
+
 def test_libraries_are_brought_in_line(folder: Folder) -> None:
     """In a process of its own: libraries that handle their records themselves, bars, and warnings come as JSON or not at all."""
     folder.put("loud.py", LIBRARIES)

@@ -73,7 +73,8 @@ def test_what_fails_is_marked(milvus: FaultyMilvus, exporter: InMemorySpanExport
         run_job(job_of(rows(), milvus))
     spans = exporter.get_finished_spans()
     [run] = [span for span in spans if span.name == "run"]
-    assert run.status.status_code is StatusCode.ERROR
+    assert (run.status.status_code, run.status.description, run.events) == (StatusCode.ERROR, "Transient", ())
+    assert ((run.attributes or {})["connector.exit_code"], (run.attributes or {})["connector.outcome"]) == (4, "failed")
     assert [span.status.status_code for span in spans if span.name == "window"] == [StatusCode.UNSET]
     assert StatusCode.ERROR in {span.status.status_code for span in spans if span.name == "write"}
 
