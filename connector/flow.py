@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
@@ -102,7 +103,7 @@ def prefetch(
 def _overlap(tasks: Iterator[Callable[[], _Chunk[T]]], workers: int, ahead: int, room: _Room[T]) -> Iterator[T]:
     """Runs the tasks in a pool, up to `ahead` at a time, and yields their items in order until the last chunk or an error."""
     pending: deque[Future[_Chunk[T]]] = deque()
-    pool = ThreadPoolExecutor(workers)
+    pool = ThreadPoolExecutor(workers, initializer=_inherit, initargs=(copy_context(),))
 
     def start() -> None:
         while len(pending) < ahead and not (pending and room.full):
@@ -126,6 +127,12 @@ def _overlap(tasks: Iterator[Callable[[], _Chunk[T]]], workers: int, ahead: int,
             start()  # what was consumed has made room
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _inherit(context: Context) -> None:
+    """Lets a thread know which run it works for: its log lines, its spans and its retries belong there."""
+    for variable, value in context.items():
+        variable.set(value)
 
 
 def _chunks(source: Iterator[T], count: int) -> Iterator[_Chunk[T]]:

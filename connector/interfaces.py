@@ -32,6 +32,7 @@ class Source(Protocol):
 
     A `listing` source lists everything from the start on every run, so what it no longer lists can be swept. A
     `cursor` source reads on from `after` and is never swept; it tells removals by `Removed`.
+    A listing that knows, without being read, how many documents it has may have `total()`, for the progress bar: a number, or None.
     """
 
     mode: Literal["listing", "cursor"]

@@ -13,11 +13,14 @@ it, and nothing holds more than a bounded number of documents, windows and bytes
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import closing
 
 from connector.faults import hit
 from connector.flow import parallel_map, prefetch
-from connector.record import Visit
+from connector.observe import traces
+from connector.record import Visit, Window
+from connector.report import RunReport, Stopwatch
 from connector.stations import Monitor, Options, Stations
 from connector.stations.commit import commit
 from connector.stations.listing import LOOKUP, listing
@@ -44,18 +47,31 @@ def run(stations: Stations, options: Options, monitor: Monitor) -> None:
     listed = watch.each("list", listing(stations, options, report, monitor.stop))
     visits = prefetch(listed, depth=2 * min(stations.workers, 1), chunk=LOOKUP)
     read = parallel_map(stations.read, visits, workers=stations.workers, ahead=AHEAD, chunk=CHUNK, size=_row_bytes, max_bytes=AHEAD_BYTES)
-    encoded = prefetch(stations.encode(windows(read, stations.limits)), depth=min(stations.workers, 1))
+    made = _begun(windows(read, stations.limits), report, watch)
+    encoded = prefetch(stations.encode(made), depth=min(stations.workers, 1))
     with closing(encoded):  # type: ignore[type-var]  # it is a generator
         for window in encoded:
             hit("window.encoded")
-            with monitor.stop.shield():
+            with monitor.stop.shield(), traces.within(window):
                 commit(window, stations, report, watch)
+            watch.moved("commit", window.nbytes)
+            traces.end(window)
             monitor.on_window(report)
             monitor.stop.check_time()
     monitor.stop.check()  # stations that are asked to stop end quietly; what they did not list has not vanished
     if stations.sync == "mirror" and stations.source.mode == "listing" and not options.partial:
         with watch.time("sweep"):
             sweep(stations, options, report, monitor.stop)
+
+
+def _begun(made: Iterator[Window], report: RunReport, watch: Stopwatch) -> Iterator[Window]:
+    """The windows, counted as they are made: until they are committed they are in flight."""
+    for window in made:
+        watch.moved("window", window.nbytes)
+        report.measured.window_rows += len(window.rows)
+        report.measured.window_documents += sum(part.last for part in window.parts)
+        traces.begin(window)
+        yield window
 
 
 def _row_bytes(visit: Visit) -> int:

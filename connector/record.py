@@ -226,6 +226,7 @@ class Window:
         absent: By nullable vector field the rows that have no vector there, whatever its array holds; filled by ENCODE.
         bad: Why row i must not be written, by i; filled by ENCODE and CONFORM.
         nbytes: Estimate of the memory that inputs and vectors take.
+        span: Of the trace, where there is one: from WINDOW to COMMIT.
     """
 
     parts: list[Part]
@@ -234,6 +235,7 @@ class Window:
     absent: dict[str, set[int]] = field(default_factory=dict)
     bad: dict[int, tuple[str, str]] = field(default_factory=dict)
     nbytes: int = 0
+    span: Any = None
 
     def vectors_of(self, index: int) -> dict[str, Any]:
         """The vectors of one row by field; None where it has none."""

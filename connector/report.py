@@ -10,10 +10,11 @@ import contextlib
 import threading
 import time
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
+from connector.errors import Locked, OutOfTime, TooManyRejects, exit_code
 from connector.flow import close
 
 if TYPE_CHECKING:
@@ -22,6 +23,12 @@ if TYPE_CHECKING:
     from connector.record import Visit
 
 T = TypeVar("T")
+
+Outcome = Literal["", "ok", "rejects", "failed", "stopped", "locked"]
+"""How a run ended: `rejects` is exit code 3, `stopped` a signal or its own time limit, `locked` that another run was at work."""
+
+_OUTCOMES: dict[int, Outcome] = {0: "ok", TooManyRejects.exit_code: "rejects", Locked.exit_code: "locked"}
+_SIGNALS = 128
 
 MAX_SHOWN = 20
 """Most rejects that a report lists; the ledger has them all."""
@@ -76,6 +83,33 @@ class Verified(BaseModel):
         return "\n".join([f"NOT verified: {counted}", *(f"differs: {one}" for one in self.shown)])
 
 
+class Measured(BaseModel):
+    """How the work went, counted where it happened.
+
+    Attributes:
+        nbytes: Bytes by station: `read` as documents gave them, `window` and `commit` as an estimate of the memory that a window takes
+            (inputs and vectors) when it is made and when it is committed, `encode` of prepared inputs, `write` of acknowledged requests.
+        window_rows: Rows in the windows made.
+        window_documents: Documents that end in one of them; those skipped by their version are in none.
+        in_flight_bytes: Of windows that are made and not committed: while the run goes on; afterwards 0.
+        retries: Requests that were sent again, to Milvus or to a server that encodes.
+        throttled: Requests that were refused because they came too fast.
+        encoder_busy: Share of the time, start-up aside, in which the encoder was at work, 0 to 1; None: nothing was encoded.
+        batch_fill: How full the micro-batches were, padding included, 0 to 1; None: nothing was encoded.
+        padding: Share of what the model computed that was padding, 0 to 1; None: nothing was encoded.
+    """
+
+    nbytes: dict[str, int] = Field(default_factory=dict)
+    window_rows: int = 0
+    window_documents: int = 0
+    in_flight_bytes: int = 0
+    retries: int = 0
+    throttled: int = 0
+    encoder_busy: float | None = None
+    batch_fill: float | None = None
+    padding: float | None = None
+
+
 class RunReport(BaseModel):
     """What a run came to; the document that `--json` prints.
 
@@ -84,6 +118,12 @@ class RunReport(BaseModel):
         job: The job's name.
         collection: The physical collection written to.
         exit_code: As of the command line; 0 is success.
+        outcome: How it ended; "" while it is under way.
+        partial: Whether it looked at a part of the source only, as with `--limit`.
+        recovered: It ended well, and the run before it had not.
+        succeeded_at: When the latest run ended well that looked at the whole source, this one included: Unix time; None: never.
+        in_step_at: When that run began: the collection has everything that the source had by then.
+        total: Documents that there are; None: the source does not say, and is not listed to its end.
         message: Why the exit code is not 0, else "".
         counts: Documents.
         rows: Rows.
@@ -101,13 +141,20 @@ class RunReport(BaseModel):
         index: With `wait_for_index`, by field: "rows indexed/rows that are to be".
         verdict: How near the encoder came to its own speed, and what held it back; "" if there is nothing to tell.
         stations: Seconds of work by station; stations overlap, so they may add up to more than `seconds`.
+        measured: How the work went.
     """
 
     run_id: str
     job: str
     collection: str = ""
     exit_code: int = 0
+    outcome: Outcome = ""
     message: str = ""
+    partial: bool = False
+    recovered: bool = False
+    succeeded_at: float | None = None
+    in_step_at: float | None = None
+    total: int | None = None
     counts: Counts = Field(default_factory=Counts)
     rows: RowCounts = Field(default_factory=RowCounts)
     encoded: int = 0
@@ -124,6 +171,14 @@ class RunReport(BaseModel):
     index: dict[str, str] = Field(default_factory=dict)
     verdict: str = ""
     stations: dict[str, float] = Field(default_factory=dict)
+    measured: Measured = Field(default_factory=Measured)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Notes how the run ended: by this error, or by itself with the exit code that it has."""
+        if error is not None:
+            self.exit_code, self.message = exit_code(error), getattr(error, "message", type(error).__name__)
+        stopped = isinstance(error, OutOfTime) or self.exit_code > _SIGNALS
+        self.outcome = "stopped" if stopped else _OUTCOMES.get(self.exit_code, "failed")
 
     def count(self, visit: Visit) -> None:
         """Counts a document whose visit is over."""
@@ -172,10 +227,11 @@ class RunReport(BaseModel):
 
 
 class Stopwatch:
-    """Adds up seconds by station; called from several threads."""
+    """Adds up seconds and bytes by station; called from several threads."""
 
     def __init__(self) -> None:
         self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._nbytes: defaultdict[str, int] = defaultdict(int)
         self._mutex = threading.Lock()
 
     @property
@@ -188,6 +244,20 @@ class Stopwatch:
         """Adds to a station."""
         with self._mutex:
             self._seconds[station] += seconds
+
+    @property
+    def nbytes(self) -> dict[str, int]:
+        """Bytes by station so far."""
+        with self._mutex:
+            return dict(self._nbytes)
+
+    def moved(self, station: str, nbytes: int) -> None:
+        """Counts bytes that a station has handled."""
+        with self._mutex:
+            self._nbytes[station] += nbytes
+
+    def note(self, **numbers: int) -> None:
+        """Says more of what is being timed, to whoever traces it; here nobody does."""
 
     @contextlib.contextmanager
     def time(self, station: str) -> Iterator[None]:

@@ -9,7 +9,9 @@ beyond the deadline, the error is raised at once.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+import threading
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 import tenacity
@@ -21,6 +23,30 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class Attempts:
+    """What had to be tried again.
+
+    Attributes:
+        repeated: Calls that were made again.
+        throttled: Calls that were refused because they came too fast.
+    """
+
+    repeated: int = 0
+    throttled: int = 0
+    _mutex: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def count(self, *, repeated: int = 0, throttled: int = 0) -> None:
+        """Adds up; called from several threads."""
+        with self._mutex:
+            self.repeated += repeated
+            self.throttled += throttled
+
+
+ATTEMPTS: ContextVar[Attempts] = ContextVar("ATTEMPTS")
+"""Whose attempts are counted: set by a run for itself and its threads; nobody else counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +77,17 @@ def retry(call: Callable[[], T], policy: RetryPolicy, what: str) -> T:
     Raises:
         Transient: The last one, when the deadline is over.
     """
+    counted = ATTEMPTS.get(None) or Attempts()
+
+    def attempt() -> T:
+        try:
+            return call()
+        except Throttled:
+            counted.count(throttled=1)
+            raise
 
     def warn(state: tenacity.RetryCallState) -> None:
+        counted.count(repeated=1)
         error = state.outcome.exception() if state.outcome else None
         message = error.message if isinstance(error, Transient) else ""
         log.warning("%s failed, attempt %d, trying again: %s", what, state.attempt_number, message)
@@ -76,7 +111,7 @@ def retry(call: Callable[[], T], policy: RetryPolicy, what: str) -> T:
         before_sleep=warn,
         reraise=True,
     )
-    return retrying(call)
+    return retrying(attempt)
 
 
 def _asked(state: tenacity.RetryCallState) -> float:

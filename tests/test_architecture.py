@@ -30,6 +30,8 @@ ONLY_IN = {
     "yaml": ("connector.job",),
     "typer": ("connector.cli",),
     "rich": ("connector.cli",),
+    "prometheus_client": ("connector.observe",),
+    "opentelemetry": ("connector.observe.traces",),
 }
 MAX_DEPTH, MAX_LINES = 7, 300
 LARGE: dict[str, str] = {}

@@ -9,12 +9,15 @@ from typing import Any
 
 import pytest
 import typer
+import yaml
 
 from connector import registry
 from connector.cli import app
 from connector.interfaces import DeviceSpec
 from connector.job import Job, RejectSettings, SplitSettings
 from connector.milvus.settings import MilvusSettings
+from connector.observe.metrics import COUNTERS, NAMES
+from connector.observe.settings import MetricsSettings, NotifySettings
 from connector.schema import __all__ as schema_names
 from tests.encoders.vision_models import build_pair
 from tests.pictures import varied
@@ -114,10 +117,24 @@ def test_every_plugin_is_documented() -> None:
 
 def test_every_key_is_documented() -> None:
     """Each key of a job file, and each name of a schema, stands in the documentation."""
-    keys = {key for model in (Job, SplitSettings, RejectSettings, MilvusSettings) for key in model.model_fields} - {"where"}
+    models = (Job, SplitSettings, RejectSettings, MilvusSettings, MetricsSettings, NotifySettings)
+    keys = {key for model in models for key in model.model_fields} - {"where"}
     keys |= set(DeviceSpec.__dataclass_fields__)
     assert [key for key in sorted(keys) if f"`{key}`" not in TEXT] == []
     assert [name for name in schema_names if name not in TEXT and not name.endswith("Spec") and name != "spec_of"] == []
+
+
+def test_every_metric_is_documented() -> None:
+    """Each metric has its line in the table, with its labels; the alert rules beside it name no others, and are YAML of the right keys."""
+    page = (ROOT / "docs" / "observability.md").read_text()
+    table = dict(re.findall(r"^\| `(connector_\w+)` \| (.+?) \|", page, flags=re.MULTILINE))
+    labels = {name: f"`job`, `{COUNTERS[name][0]}`" if name in COUNTERS and COUNTERS[name][0] else "`job`" for name in NAMES}
+    assert table == labels
+    [rules] = [block for block in re.findall(r"```yaml\n(.*?)```", page, flags=re.DOTALL) if block.startswith("groups:")]
+    [group] = yaml.safe_load(rules)["groups"]
+    named = {name for rule in group["rules"] for name in re.findall(r"connector_\w+", rule["expr"])}
+    assert named <= NAMES
+    assert all(set(rule) <= {"alert", "expr", "for", "annotations"} for rule in group["rules"])
 
 
 def test_pages_linked_exist() -> None:

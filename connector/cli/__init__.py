@@ -14,11 +14,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from connector.cli import changing, jobs, looking, rejects, setup, state, upkeep
+from connector.observe.logs import configure
 
 __all__ = ["app", "main"]
 
@@ -45,6 +46,7 @@ app.add_typer(setup.models)
 
 def main() -> None:
     """Entry point of the `connector` command."""
+    logging.captureWarnings(capture=True)
     with contextlib.suppress(BrokenPipeError):
         app()
 
@@ -59,9 +61,20 @@ def _version(asked: bool) -> None:  # noqa: FBT001 - typer calls it with the opt
 
 @app.callback()
 def _setup(
+    context: typer.Context,
     *,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Log what happens, on stderr.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="The same as --log-level info.")] = False,
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        typer.Option(envvar="CONNECTOR_LOG_LEVEL", help="Least level of log lines."),
+    ] = "warning",
+    log_format: Annotated[
+        Literal["human", "json"], typer.Option(envvar="CONNECTOR_LOG_FORMAT", help="Lines for people, or one JSON object a line.")
+    ] = "human",
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
 ) -> None:
     del version  # its callback has ended the command
-    logging.basicConfig(level=logging.INFO if verbose else logging.WARNING, format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr)
+    asked = logging.getLevelNamesMapping()[log_level.upper()]
+    level = min(logging.INFO, asked) if verbose else asked
+    bars = log_format == "human" and sys.stderr.isatty() and context.invoked_subcommand == "models"  # the bars of others would cross ours
+    context.call_on_close(configure(level, log_format, bars=bars))

@@ -42,13 +42,14 @@ def run_and_report(job: JobFile, options: Options, *, as_json: bool) -> None:
     """Runs a job under signals and a progress line, prints its report, and ends the command with its exit code."""
     from connector.cli.progress import progress
     from connector.commands.running import run_job
+    from connector.observe.logs import as_lines, line
     from connector.stopping import Stop
 
     stop = Stop()
     with errors(as_json=as_json), stop.on_signals():
         parsed = load_job(job)
-        with progress(parsed.job) as tell:
-            report = run_job(parsed, options, stop, on_progress=tell)
+        with progress(parsed.job, line, bars=False if as_lines() else None) as follow:
+            report = run_job(parsed, options, stop, on_start=follow)
         show(report.model_dump(), as_json=as_json, text=lambda _: str(report))
         if options.only is not None and report.counts.listed < len(options.only):
             say(f"{len(options.only) - report.counts.listed} of {len(options.only)} documents are no longer listed by the source")

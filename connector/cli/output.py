@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, exit_code
+from connector.observe.logs import as_lines, line, working_for
+from connector.observe.masking import hide
 
 if TYPE_CHECKING:
     from connector.job import Job
@@ -48,7 +51,9 @@ def load_job(path: Path) -> Job:
     """The job in a file; `connector.job` is imported here, so that `--help` does not wait for it."""
     from connector.job import Job
 
-    return Job.from_yaml(path)
+    job = Job.from_yaml(path)
+    hide(job.secrets)
+    return job
 
 
 @contextlib.contextmanager
@@ -57,25 +62,32 @@ def errors(*, as_json: bool) -> Iterator[None]:
     try:
         yield
     except ConnectorError as error:
-        from connector.commands.running import exit_code
-
         code = exit_code(error)
         report = getattr(error, "report", None)
         if as_json:
             document = report.model_dump() if report is not None else {"exit_code": code}
             typer.echo(json.dumps({**document, "error": type(error).__name__, "message": error.message, "hint": error.hint}, default=str))
         elif report is not None:
-            say(str(report))
-        say(f"{type(error).__name__}: {error}")
+            say(str(report) if report.collection else "\n".join(f"note: {note}" for note in report.notes))
+        with working_for(report.job, report.run_id) if report is not None else contextlib.nullcontext():
+            say(f"{type(error).__name__}: {error}", logging.ERROR)
         raise typer.Exit(code) from None
     except KeyboardInterrupt:
         say("stopped; run the same command again to go on")
         raise typer.Exit(130) from None
+    except (typer.Exit, typer.Abort):
+        raise
+    except Exception:
+        if not as_lines():
+            raise  # a person reads the traceback as it is
+        logging.getLogger("connector").critical("a bug ended the command", exc_info=True)
+        raise typer.Exit(1) from None
 
 
-def say(text: str) -> None:
-    """Writes a line to stderr."""
-    typer.echo(text, err=True)
+def say(text: str, level: int = logging.INFO) -> None:
+    """Writes a line to stderr; the level matters where lines are JSON."""
+    if text:
+        typer.echo(line(text, level), err=True)
 
 
 def show(document: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:

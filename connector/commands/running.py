@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -26,13 +26,17 @@ from connector.milvus.catalog import Catalog
 from connector.milvus.client import Connection, connect
 from connector.milvus.indexing import wait_for_indexes
 from connector.milvus.sink import MilvusSink
+from connector.observe import traces
+from connector.observe.around import observed
+from connector.observe.live import Live, window_committed
 from connector.pipeline import run
 from connector.plan import Generation, required, standing, steps
 from connector.plan.stamp import run_property
 from connector.reconcile.readback import read_back
 from connector.reconcile.recovery import recover
 from connector.reconcile.witness import Witness
-from connector.report import RunReport, Stopwatch
+from connector.report import RunReport
+from connector.retry import ATTEMPTS
 from connector.stations import Monitor, Options, Stations
 from connector.stopping import Stop
 from connector.verdict import verdict
@@ -54,47 +58,69 @@ def _generation(connection: Connection, parts: Parts) -> tuple[Generation, list[
 
 
 def run_job(
-    job: Job, options: Options | None = None, stop: Stop | None = None, on_progress: Callable[[RunReport], None] = lambda _: None
+    job: Job,
+    options: Options | None = None,
+    stop: Stop | None = None,
+    on_progress: Callable[[RunReport], None] = lambda _: None,
+    on_start: Callable[[Live], None] = lambda _: None,
 ) -> RunReport:
-    """Runs a job to its end; `on_progress` is called after every committed window.
+    """Runs a job to its end.
+
+    Args:
+        job: The job.
+        options: What this run does differently.
+        stop: Asks it to end.
+        on_progress: Called after every committed window.
+        on_start: Called first, with what gives the report at any later moment, to any thread.
 
     Returns:
         The report; its exit code is 0, or 3 when there were too many rejects or a gap.
 
     Raises:
-        ConnectorError: Everything else that ends a run; `error.report` is the report up to there, where one was begun.
+        ConnectorError: Everything else that ends a run; `error.report` is the report up to there.
     """
-    begun = time.perf_counter()
+    options, stop = options or Options(), stop or Stop()
     report = RunReport(run_id=f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.urandom(3).hex()}", job=job.job)
-    options, monitor = options or Options(), Monitor(report, stop=stop or Stop(), on_window=on_progress)
-    monitor.stop.limit(options.time_limit)
-    front = Front.of(Parts.of(job), options, monitor.watch)
-    with Ledger(job.state_path) as ledger, connect(job.milvus) as connection:
-        generation, report.notes = _generation(connection, front.parts)
-        report.collection = generation.name
-        try:
-            _run(front, Back(connection, generation, ledger), options, monitor, begun)
-        except BaseException as error:
-            report.exit_code, report.message = exit_code(error), getattr(error, "message", type(error).__name__)
-            error.report = report  # type: ignore[attr-defined]  # for the command line's --json
-            raise
-        finally:
-            _close(report, monitor.watch, begun, ledger, job.workers)
-    hit("run.finished")
+    report.partial = options.partial
+    with observed(report, job.metrics, job.notify):
+        live = Live(report, traces.stopwatch())
+        on_start(live)
+        stop.limit(options.time_limit)
+        front = Front.of(Parts.of(job), options, live.watch)
+        with Ledger(job.state_path) as ledger, _kept(live, ledger, job.workers), connect(job.milvus) as connection:
+            generation, report.notes = _generation(connection, front.parts)
+            report.collection = generation.name
+            _run(front, Back(connection, generation, ledger), options, Monitor(report, live.watch, stop, on_progress), live)
+        hit("run.finished")
     return report
 
 
-def exit_code(error: BaseException) -> int:
-    """The command line's exit code for an error; what nobody raised on purpose is a bug, 1."""
-    signal_number: int | None = getattr(error, "signal_number", None)
-    return getattr(error, "exit_code", 1) if signal_number is None else 128 + signal_number
+@contextlib.contextmanager
+def _kept(live: Live, ledger: Ledger, workers: int) -> Iterator[None]:
+    """Goes around what a run does with its ledger, and leaves the finished report there."""
+    report, began, counting = live.report, time.time(), ATTEMPTS.set(live.attempts)
+    if good := ledger.good_run(report.job):
+        report.in_step_at, report.succeeded_at = good
+    badly = ledger.ended_badly(report.job)
+    try:
+        yield
+        report.end()
+    except BaseException as error:
+        report.end(error)
+        raise
+    finally:
+        ATTEMPTS.reset(counting)
+        if report.outcome == "ok":
+            report.recovered = badly
+        if report.outcome == "ok" and not report.partial:
+            report.in_step_at, report.succeeded_at = began, time.time()
+        _close(live, ledger, workers)
 
 
-def _close(report: RunReport, watch: Stopwatch, begun: float, ledger: Ledger, workers: int) -> None:
-    counts = report.counts
+def _close(live: Live, ledger: Ledger, workers: int) -> None:
+    report, counts = live(), live.report.counts
     counts.deferred = counts.listed - counts.unchanged - counts.written - counts.empty - counts.rejected
-    report.stations = {name: round(seconds, 3) for name, seconds in watch.seconds.items()}
-    report.seconds = round(time.perf_counter() - begun, 3)
+    report.measured.in_flight_bytes = 0
     report.verdict = verdict(report.stations, report.seconds - report.startup_s, workers)
     with contextlib.suppress(Exception):  # a full disk must not hide what ended the run
         ledger.finish(report.run_id, report.exit_code, report.model_dump_json())
@@ -109,9 +135,9 @@ class Back:
     ledger: Ledger
 
 
-def _run(front: Front, back: Back, options: Options, monitor: Monitor, begun: float) -> None:
+def _run(front: Front, back: Back, options: Options, monitor: Monitor, live: Live) -> None:
     job, spec, report, ledger = front.parts.job, front.parts.spec, monitor.report, back.ledger
-    sink = MilvusSink(back.connection, back.generation.name, spec)
+    sink = MilvusSink(back.connection, back.generation.name, spec, moved=partial(monitor.watch.moved, "write"))
     _enter(front, back, sink, report.run_id)
     ledger.requeue(options.only or ())
     witness = Witness(sink, spec, report.run_id)
@@ -120,15 +146,12 @@ def _run(front: Front, back: Back, options: Options, monitor: Monitor, begun: fl
     encode = partial(Encoding, front.parts.bindings, job.encode, ready=spec.ready, workers=job.workers, goldens=goldens)
     with VectorCache(job.cache_path, job.vector_cache) as cache, encode(stop=stop, stopwatch=watch, cache=cache) as encoding:
         stations = stations_of(front, encoding, witness, ledger)
-        started = time.perf_counter() - begun
+        live.ready_s, live.counters = time.perf_counter() - live.begun, encoding.counters
         try:
-            run(stations, options, replace(monitor, on_window=lambda known: _committed(cache, monitor, known)))
+            run(stations, options, replace(monitor, on_window=lambda known: _committed(cache, monitor, live, known)))
         finally:
-            counters = encoding.counters
-            report.encoded, report.reused, report.truncated = counters.encoded, counters.reused, counters.truncated
             report.notes += goldens.notes
             report.notes += [f"vectors are not kept for another time: {cache.problem}"] if cache.problem else []
-            report.startup_s = round(started + encoding.counters.startup_s, 3)
     with watch.time("verify"):
         report.verified = read_back(ground_of(back.connection, back.generation.name, spec, ledger, job.scope), witness)
     _judge(job, report)
@@ -137,8 +160,9 @@ def _run(front: Front, back: Back, options: Options, monitor: Monitor, begun: fl
         report.index = wait_for_indexes(back.connection, back.generation.name)
 
 
-def _committed(cache: VectorCache, monitor: Monitor, report: RunReport) -> None:
+def _committed(cache: VectorCache, monitor: Monitor, live: Live, report: RunReport) -> None:
     cache.window_committed()
+    window_committed(live)
     monitor.on_window(report)
 
 

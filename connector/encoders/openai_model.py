@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 
 import numpy as np
 import numpy.typing as npt
@@ -58,7 +59,7 @@ class OpenaiModel:
             raise EncodeError(f"model {self._name} is closed", hint="open it again")
         texts = [item.data for item in items]
         self._failure = None
-        requests = [self._pool.submit(self._answers, [texts[index] for index in some]) for some in self._cut(items)]
+        requests = [self._pool.submit(copy_context().run, self._answers, [texts[index] for index in some]) for some in self._cut(items)]
         try:
             found = [one for request in requests for one in request.result()]
         finally:

@@ -28,6 +28,7 @@ from connector.encoding.vectorcache import Vector, VectorCache
 from connector.errors import RowError
 from connector.flow import close, parallel_map, prefetch
 from connector.interfaces import DeviceSpec, Output, Prepared
+from connector.observe import traces
 from connector.record import Window
 from connector.report import Stopwatch
 from connector.schema.spec import VectorFieldSpec
@@ -113,7 +114,8 @@ class Encoding:
                 window, group = batch.window, batch.group
                 self._prepare_room(window)
                 if group is not None:
-                    self._encode(batch, group)
+                    with traces.within(window):
+                        self._encode(batch, group)
                 if self._stop.is_set():
                     return
                 if group is None:

@@ -31,6 +31,7 @@ class EncodingCounters:
         halvings: Batches that did not fit in memory.
         cost: Sum of what the inputs cost.
         padded: Sum of what the micro-batches cost, padding included.
+        room: Sum of what they might have cost.
         startup_s: Seconds spent on loading models.
     """
 
@@ -41,12 +42,18 @@ class EncodingCounters:
     halvings: int = 0
     cost: int = 0
     padded: int = 0
+    room: int = 0
     startup_s: float = 0.0
 
     @property
     def padding(self) -> float:
         """Share of the computed tokens or pixels that was padding, 0 to 1."""
         return 1.0 - self.cost / self.padded if self.padded else 0.0
+
+    @property
+    def fill(self) -> float:
+        """How full the micro-batches were, padding included, 0 to 1."""
+        return self.padded / self.room if self.room else 0.0
 
 
 @dataclass(slots=True)
@@ -99,7 +106,9 @@ class Replica:
 
     def _forward(self, items: list[Prepared], heads: Sequence[Head]) -> list[Output] | None:
         """The outputs, or None when memory ran out; by then the exception and all that it held are gone."""
+        padded = len(items) * max(item.cost for item in items)
         with self.stopwatch.time("encode"):
+            self.stopwatch.note(inputs=len(items), cost=padded)
             try:
                 outputs = self.model.forward(items, heads)
             except OutOfMemory as error:
@@ -110,7 +119,9 @@ class Replica:
         self.counters.encoded += len(items)
         self.counters.truncated += sum(item.truncated for item in items)
         self.counters.cost += sum(item.cost for item in items)
-        self.counters.padded += len(items) * max(item.cost for item in items)
+        self.counters.padded += padded
+        self.counters.room += max(self.budget, padded)
+        self.stopwatch.moved("encode", sum(item.nbytes for item in items))
         return outputs
 
 

@@ -19,6 +19,7 @@ from connector.errors import ConfigError, Refused, explain, nearest
 from connector.interfaces import DeviceSpec
 from connector.job.yaml_file import load_yaml
 from connector.milvus.settings import MilvusSettings
+from connector.observe.settings import MetricsSettings, NotifySettings
 from connector.stations.reading import MAX_DOCUMENT_BYTES
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ MAX_NAMESPACE = 255
 TENANTS = "tenant:"
 """Begin of the namespaces of jobs that are bound to a tenant; no other job can have such a one."""
 _MAX_NAME = 200  # characters; tenants whose ledgers fall together share one, whose entries are kept by namespace
+_SECRET = re.compile(r"password|token|secret|credential|api_key")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)\s*%")
 
 
@@ -117,6 +119,8 @@ class Job(_Strict):
         vector_cache: Most bytes of vectors that are kept in `vectors.db` beside the ledger, so that nothing is encoded twice; 0: none.
         max_document_bytes: Larger documents are rejected.
         workers: Threads that read and parse; 0 runs every station serially.
+        metrics: Where the metrics of a run are left.
+        notify: Who is told how a run ended.
         where: The file, for messages.
     """
 
@@ -140,6 +144,8 @@ class Job(_Strict):
     vector_cache: pydantic.ByteSize = pydantic.ByteSize(1 << 30)
     max_document_bytes: Annotated[int, Field(ge=1)] = MAX_DOCUMENT_BYTES
     workers: Annotated[int, Field(ge=0, le=64)] = 2
+    metrics: MetricsSettings | None = None
+    notify: NotifySettings | None = None
     where: str = "job"
 
     @pydantic.field_validator("namespace")
@@ -188,6 +194,16 @@ class Job(_Strict):
             problem = f"{self.where}: `{what}` touches every tenant's rows, and this job is bound to {self.tenant!r}; nothing was changed"
             raise Refused(problem, hint="use a job without `tenant`, or from Python the collection alone")
 
+    @property
+    def secrets(self) -> list[str]:
+        """What no line of a log may show."""
+        held = [self.milvus.token, self.milvus.password, self.notify.webhook if self.notify else None]
+        options = self.source.options.items() if isinstance(self.source, SourceSettings) else ()
+        return [
+            *(one.get_secret_value() for one in held if one is not None),
+            *(str(value) for name, value in options if _SECRET.search(name) and isinstance(value, str)),
+        ]
+
     @classmethod
     def from_yaml(cls, path: str | Path) -> Job:
         """Reads and checks a job file.
@@ -233,7 +249,13 @@ _NAMED_PARTITION = {"partition", "partitions", "partition_name", "partition_name
 _TWICE = "servers keep a row that has the same key in another one, so that it is there twice"
 _INSTEAD = "declare Field(partition_key=True), and name the job's `tenant`"
 
-_BLOCKS: dict[str, type[BaseModel]] = {"milvus": MilvusSettings, "split": SplitSettings, "rejects": RejectSettings}
+_BLOCKS: dict[str, type[BaseModel]] = {
+    "milvus": MilvusSettings,
+    "split": SplitSettings,
+    "rejects": RejectSettings,
+    "metrics": MetricsSettings,
+    "notify": NotifySettings,
+}
 
 
 def _known_keys(model: type[BaseModel], values: dict[str, Any], where: str) -> None:

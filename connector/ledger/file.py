@@ -22,6 +22,9 @@ import filelock
 from connector.errors import ConfigError, Locked
 from connector.ledger.tables import LEDGER_FORMAT, migrate, user_version
 
+KEPT_FAILED = 1000
+"""Runs that failed before they knew their scope, of as many latest runs; a job that is tried every minute would fill the disk with them."""
+
 HOST = 3
 """Which word of a holder's line names its host."""
 
@@ -125,9 +128,34 @@ class LedgerFile:
         return last is None or last[0] is not None
 
     def finish(self, run: str, exit_code: int, report: str) -> None:
-        """Closes a run with its report (JSON)."""
+        """Closes a run with its report (JSON); one that failed before `start` is noted too, as it is what the next run recovers from."""
+        now = time.time()
+        values = (run, self._scope, now, now, os.getpid(), socket.gethostname(), exit_code, report)
         with self._transaction() as db:
-            db.execute("UPDATE run SET finished = ?, exit_code = ?, report = ? WHERE id = ?", (time.time(), exit_code, report, run))
+            db.execute(
+                "INSERT INTO run (id, scope, started, finished, pid, host, exit_code, report) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET finished = excluded.finished, exit_code = excluded.exit_code, report = excluded.report",
+                values,
+            )
+            db.execute("DELETE FROM run WHERE scope = 0 AND number <= (SELECT max(number) FROM run) - ?", (KEPT_FAILED,))
+
+    def good_run(self, job: str) -> tuple[float, float] | None:
+        """When the latest run of a job began and ended that went well over the whole source: Unix times; None: there is none."""
+        sql = (
+            "SELECT started, finished FROM run WHERE exit_code = 0 AND finished IS NOT NULL AND json_extract(report, '$.job') = ?"
+            " AND coalesce(json_extract(report, '$.partial'), 0) = 0 ORDER BY number DESC LIMIT 1"
+        )
+        found = self._rows(sql, job)
+        return (float(found[0][0]), float(found[0][1])) if found else None
+
+    def ended_badly(self, job: str) -> bool:
+        """Whether the latest run of a job failed, had too many rejects or was killed; one that was told to stop is passed over."""
+        sql = (
+            "SELECT exit_code = 0 AND finished IS NOT NULL FROM run WHERE (report IS NULL OR json_extract(report, '$.job') = ?)"
+            " AND coalesce(json_extract(report, '$.outcome'), '') <> 'stopped' ORDER BY number DESC LIMIT 1"
+        )
+        found = self._rows(sql, job)
+        return bool(found) and not found[0][0]
 
     def runs(self, limit: int = 10) -> list[dict[str, Any]]:
         """The latest runs of every scope in this file, newest first."""

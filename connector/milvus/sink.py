@@ -12,7 +12,7 @@ three beside each other were no faster reliably (0.7 to 1.3 times, Milvus 2.3.5)
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -46,6 +46,7 @@ class MilvusSink:
         spec: What the collection holds.
         max_request_bytes: Most bytes of one request.
         max_request_rows: Most rows of one request.
+        moved: Called with the bytes of every request that was acknowledged.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class MilvusSink:
         *,
         max_request_bytes: int = MAX_REQUEST_BYTES,
         max_request_rows: int = MAX_REQUEST_ROWS,
+        moved: Callable[[int], None] = lambda _: None,
     ) -> None:
         self.collection = collection
         self.spec = spec
@@ -67,6 +69,7 @@ class MilvusSink:
         self._max_rows = max_request_rows
         self._good_bytes = max_request_bytes
         self._pace = Pace()
+        self._moved = moved
 
     def write(self, window: Window) -> Receipt:
         """Upserts the rows of a window that are not in `window.bad`; returns when they are acknowledged.
@@ -155,6 +158,7 @@ class MilvusSink:
         except RequestTooLarge:
             self._good_bytes = min(self._good_bytes, size // 2) if len(rows) > 1 else self._good_bytes
             raise
+        self._moved(size)
 
     def _upsert(self, request: Any, timeout: float) -> None:
         faults.hit("sink.sent")

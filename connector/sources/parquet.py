@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 BATCH_BYTES, BATCH_ROWS = 16 << 20, 2048
 """Most bytes, by the footer's sizes, and rows that are decoded at a time."""
 
+MANY = 100
+"""Files from which on their footers are not read in advance."""
+
 
 class ParquetSource(TableSource):
     """The rows of Parquet files.
@@ -39,6 +42,19 @@ class ParquetSource(TableSource):
     def __init__(self, path: str | list[str], key: str | None = None, columns: list[str] | None = None) -> None:
         super().__init__(path, key)
         self._columns = columns
+
+    def total(self) -> int | None:
+        """How many rows the files' footers say; None for many files, or if one of them cannot be read."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        files = self.partitions()
+        if len(files) > MANY:
+            return None
+        try:
+            return sum(int(pq.read_metadata(path).num_rows) for path in files)
+        except (OSError, pa.ArrowException):
+            return None
 
     def records(self, raw: IO[bytes], path: str) -> Iterator[Record]:
         """Yields the rows of every row group; a gap for one that cannot be decoded."""

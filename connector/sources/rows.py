@@ -7,7 +7,7 @@ says what is wrong when it is opened: a row that is not listed would look delete
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sized
 from functools import partial
 from typing import Any, Literal, NoReturn
 
@@ -41,6 +41,10 @@ class RowsSource:
     def partitions(self) -> list[str]:
         """One part, ""."""
         return [""]
+
+    def total(self) -> int | None:
+        """How many rows there are; None for a generator."""
+        return len(self._rows) if isinstance(self._rows, Sized) else None
 
     def read(self, partition: str, after: Position | None) -> Iterator[Document | Removed | Gap]:
         """Yields one document a row, in order, right or wrong.

@@ -25,6 +25,7 @@ def listing(stations: Stations, options: Options, report: RunReport, stop: Stop 
     """LIST and SKIP by version: yields the documents that may have changed, counts the others; ends with an error when time is up."""
     skip = _skip_in_cursor if stations.source.mode == "cursor" else _skip_in_listing
     touched: set[str] = set()
+    report.total = _told(stations, options)
     for some in _chunks(islice(_chosen(stations, options, report), options.limit), LOOKUP):
         keys = [visit.key for visit in some]
         known, before = stations.ledger.known(keys), stations.ledger.see(keys)
@@ -37,6 +38,16 @@ def listing(stations: Stations, options: Options, report: RunReport, stop: Stop 
                 report.count_unchanged(visit)
         if stop is not None:
             stop.check_time()
+    report.total = report.counts.listed
+
+
+def _told(stations: Stations, options: Options) -> int | None:
+    """How many documents there will be, where the source knows it without listing them (its method `total`)."""
+    if options.only is not None:
+        return len(options.only)
+    knows = options.select is None and stations.source.mode == "listing" and hasattr(stations.source, "total")
+    told: int | None = stations.source.total() if knows else None
+    return told if told is None or options.limit is None else min(told, options.limit)
 
 
 def _chosen(stations: Stations, options: Options, report: RunReport) -> Iterator[Visit]:

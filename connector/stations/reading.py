@@ -13,6 +13,7 @@ from connector.errors import ConfigError, ConnectorError, DocumentError
 from connector.faults import hit
 from connector.record import Payload, Row, Visit, content_hash
 from connector.report import Stopwatch
+from connector.stations.windows import row_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -85,6 +86,7 @@ class Reader:
         self._check_size(visit.document.size)
         payload = visit.document.open()
         self._check_size(None if payload.data is None else len(payload.data))
+        self.watch.moved("read", row_bytes(payload.fields) if payload.data is None else len(payload.data))
         fields = payload.fields
         if self.paths is not None and payload.data is None:
             fields = self.paths.offered(fields, self.mapping)

@@ -89,7 +89,8 @@ def test_a_file_in_the_environment(folder: Folder) -> None:
     environment = {**os.environ, "MILVUS_URI": "environment.db"}
     command = [sys.executable, "-c", "from connector.cli import main; main()", "run", "job.yaml", "--json"]
     done = subprocess.run(command, env=environment, cwd=folder.root, capture_output=True, text=True, check=False, timeout=120)
-    assert (done.returncode, done.stderr) == (0, "")
+    other = [line for line in done.stderr.splitlines() if not line.startswith("notes: ")]  # a busy machine may see a line of progress
+    assert (done.returncode, other) == (0, [])
     assert json.loads(done.stdout)["counts"]["written"] == 1
 
 
