@@ -181,7 +181,7 @@ def collection(folder: Path) -> type[Collection]:
 
 
 def test_into_milvus_and_found_by_words(build: Callable[..., Path], tmp_path: Path) -> None:
-    """Rows are written with both vectors, each encoded once; a search by words finds what the product of the weights says."""
+    """Rows are written with both vectors, each encoded once; a search by words finds what the product of the weights says, also fused."""
     folder = build("masked-bert")
     texts = [" ".join(WORDS[start : start + 5]) for start in range(12)]
     rows = [{"sku": str(number), "text": text} for number, text in enumerate(texts)]
@@ -194,7 +194,12 @@ def test_into_milvus_and_found_by_words(build: Callable[..., Path], tmp_path: Pa
     hits = connector.search(collection(folder), "red milvus", field="words", limit=3, **options)
     assert [hit.id for hit in hits] == [str(number) for number in np.argsort(-scores)[:3]]
     assert [hit.distance for hit in hits] == pytest.approx(sorted(scores, reverse=True)[:3], rel=1e-4)
-    assert connector.search(collection(folder), "red milvus", field="meaning", limit=1, **options)
+    alone = {hit.id: hit.distance for hit in connector.search(collection(folder), "red milvus", field="meaning", limit=12, **options)}
+    both = connector.search(collection(folder), "red milvus", fields=["words", "meaning"], limit=12, **options)
+    assert {hit.id: hit.by_field["meaning"] for hit in both} == pytest.approx(alone, rel=1e-4)
+    found = {hit.id: hit.by_field["words"] for hit in both if "words" in hit.by_field}
+    assert found == pytest.approx({key: scores[int(key)] for key in found}, rel=1e-4)
+    assert found
 
 
 def test_a_dense_field_does_not_take_sparse_vectors(build: Callable[..., Path], tmp_path: Path) -> None:
