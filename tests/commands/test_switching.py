@@ -232,6 +232,7 @@ def test_an_apply_that_was_interrupted_is_finished_with_its_saved_plan(place: Pl
     place.ok("run", "job.yaml")
     place.put("schema.py", NEW_MODEL)
     assert place.call("plan", "job.yaml", "--out", "plan.json")[0] == 10
+    assert "--allow-replace" in place.refused("apply", "job.yaml", "--plan", "plan.json"), "that it was looked at is no permission"
     cut(place, point, "apply", "job.yaml", "--plan", "plan.json", "--allow-replace")
     assert len(place.state().generations) == 2
     place.ok("apply", "job.yaml", "--plan", "plan.json", "--allow-replace")
@@ -325,6 +326,53 @@ def test_a_schema_that_is_wrong_changes_nothing(place: Place) -> None:
     code, _, err = place.call("apply", "job.yaml", "--allow-replace")
     assert (code, "`Notes` and `Others` are both the collection `notes`" in err) == (2, True), err
     assert place.state() == before
+
+
+def test_a_name_that_is_taken_changes_nothing(place: Place) -> None:
+    """Rule: where the alias would stand is a collection that somebody made, or it points to one: exit 2, told, and all stays as it is."""
+    place.write(1)
+
+    def by_hand(name: str) -> None:
+        with connect(place.settings) as connection:
+            connection.call("by hand", connection.client.create_collection, name, dimension=4)
+
+    def there() -> list[str]:
+        with connect(place.settings) as connection:
+            return sorted(connection.call("by hand", connection.client.list_collections))
+
+    by_hand("notes")
+    for words in (("plan",), ("apply", "--allow-replace", "--allow-data-loss"), ("run",), ("promote",)):
+        code, _, err = place.call(words[0], "job.yaml", *words[1:])
+        assert (code, "`notes` is a collection of its own, so no alias can have this name" in err) == (2, True), err
+    assert there() == ["notes"]
+    with connect(place.settings) as connection:
+        Catalog(connection).drop("notes")
+    by_hand("others")
+    with connect(place.settings) as connection:
+        connection.call("by hand", connection.client.create_alias, "others", "notes")
+    for words in (("plan",), ("apply", "--allow-replace", "--allow-data-loss"), ("run",), ("promote",)):
+        code, _, err = place.call(words[0], "job.yaml", *words[1:])
+        assert (code, "`notes` is an alias of `others`, which connector did not make" in err) == (2, True), err
+    assert there() == ["others"]
+
+
+def test_a_plan_of_a_released_collection_says_what_it_cannot_tell(place: Place) -> None:
+    """Rule: rows that were not counted are no cost of nothing; the model's time is that of runs that encoded, however many did not."""
+    place.write(2)
+    place.ok("run", "job.yaml")
+    place.put("schema.py", NEW_MODEL)
+    if place.settings.lite:
+        for _ in range(11):
+            place.put("schema.py", SCHEMA)
+            place.ok("run", "job.yaml")
+        place.put("schema.py", NEW_MODEL)
+        assert json.loads(place.call("plan", "job.yaml", "--json")[1])["changes"][0]["cost"]["seconds"] > 0
+        return
+    with connect(place.settings) as connection:
+        connection.call("by hand", connection.client.release_collection, "notes__g1")
+    document = json.loads(place.call("plan", "job.yaml", "--json")[1])
+    assert document["changes"][0]["cost"] is None
+    assert "notes__g1 is not loaded, so its rows were not counted and no step says what it costs" in document["notes"]
 
 
 def test_from_python(place: Place) -> None:
