@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner
 
-from connector.cli import app
 from connector.milvus.settings import MilvusSettings
 from tests.bench import switching
-from tests.bench.switching import Client, Models, Transcript, routine
+from tests.bench.switching import Client, Models, Transcript, inside, routine
 from tests.milvus.tiers import TIERS
 
 LINES = 'dim=8, encoder="fake:fake"', 'dim=4, truncate_dim=4, encoder="fake:other"'
-
-
-def inside(line: str) -> tuple[int, str, float]:
-    """A command line, in this process."""
-    begun = time.perf_counter()
-    done = CliRunner().invoke(app, shlex.split(line))
-    if done.exception is not None and not isinstance(done.exception, SystemExit):
-        raise done.exception
-    return done.exit_code, done.output, time.perf_counter() - begun
 
 
 @pytest.mark.parametrize("tier", TIERS[1:])

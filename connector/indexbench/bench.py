@@ -143,7 +143,7 @@ def _try(trial: Trial, truth: Truth, sample: Sample, choice: Choice, result: Ind
         result.left_out[name] = error.message
         trial.drop()
         return
-    points = [point for params in choice.searches if (point := _searched(trial, truth, sample, params, (name, result))) is not None]
+    points = _points(trial, truth, sample, choice, result.left_out)
     files = sum(path.stat().st_size for path in folder.glob("**/indexes/*"))  # of Milvus Lite
     weights = sum(map(len, sample.rows)) if sample.field.dim is None else 0
     result.indexes.append(
@@ -161,21 +161,33 @@ def _try(trial: Trial, truth: Truth, sample: Sample, choice: Choice, result: Ind
     trial.drop()
 
 
-def _searched(trial: Trial, truth: Truth, sample: Sample, params: Params, where: tuple[str, IndexBench]) -> Point | None:
-    """One index with some search parameters; None if the server refuses them, which is noted."""
-    wanted, seconds, recalls = min(K, len(sample.rows)), [], []
+def _points(trial: Trial, truth: Truth, sample: Sample, choice: Choice, left_out: dict[str, str]) -> list[Point]:
+    """One index with all its search parameters, which take turns at every query, so that a slow moment of the machine hits them alike."""
+    wanted = min(K, len(sample.rows))
+    takes = [params for params in choice.searches if _warm(trial, sample, wanted, (choice, params), left_out)]
+    seconds, recalls = ([list[float]() for _ in takes] for _ in range(2))
+    for place, vector in enumerate(sample.asked):
+        for number, params in enumerate(takes):
+            found, took = trial.search(vector, wanted, params)
+            seconds[number].append(took)
+            if (recall := truth.recall(place, found)) is not None:
+                recalls[number].append(recall)
+    return [_point(params, *told) for params, *told in zip(takes, seconds, recalls, strict=True)]
+
+
+def _warm(trial: Trial, sample: Sample, wanted: int, what: tuple[Choice, Params], left_out: dict[str, str]) -> bool:
+    """Some searches that are not counted; False if the server refuses the parameters, which is noted."""
+    choice, params = what
     try:
         for vector in sample.asked[:_WARM]:
             trial.search(vector, wanted, params)
-        for place, vector in enumerate(sample.asked):
-            found, took = trial.search(vector, wanted, params)
-            seconds.append(took)
-            recalls.append(truth.recall(place, found))
     except (SinkError, ConfigError) as error:
-        name, result = where
-        result.left_out[f"{name} with {words(params) or 'no parameters'}"] = error.message
-        return None
-    known = [one for one in recalls if one is not None]
+        left_out[f"{label(choice.index)} with {words(params) or 'no parameters'}"] = error.message
+        return False
+    return True
+
+
+def _point(params: Params, seconds: list[float], recalls: list[float]) -> Point:
     p50, p99 = np.percentile(seconds, [50, 99]) * 1000
-    recall = float(np.mean(known)) if known else 1.0
+    recall = float(np.mean(recalls)) if recalls else 1.0
     return Point(params=dict(params), recall=recall, qps=len(seconds) / sum(seconds), p50_ms=float(p50), p99_ms=float(p99))

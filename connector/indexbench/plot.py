@@ -12,7 +12,7 @@ from html import escape
 from connector.indexbench.choices import words
 from connector.indexbench.result import IndexBench, Measured, Point
 
-_WIDTH, _HEIGHT = 940, 520
+_WIDTH, _HEIGHT = 1000, 520
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 610, 60, 460
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7f7f7f", "#000000", "#8c564b", "#9467bd")
 """The palette of Okabe and Ito, which people with colour blindness can tell apart, and some more."""

@@ -31,7 +31,7 @@ from connector.sources.rows import RowsSource
 from tests.milvus.tiers import SERVER_ONLY, TIERS
 from tests.workfolder import Folder
 
-ROWS, DIM = 1_800, 16
+ROWS, DIM = 1_200, 16
 """More than the 1,024 from which on a server builds an index."""
 
 
