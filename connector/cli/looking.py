@@ -46,6 +46,8 @@ def bench(  # noqa: PLR0913 - one for each option
     stop = Stop()
     with errors(as_json=as_json), stop.on_signals():
         if index:
+            if device is not None or no_write:
+                raise ConfigError("--device and --no-write are of the measurement of the pipeline", hint="leave --index out")
             _bench_indexes(job, field, rows, queries, plot=plot, stop=stop, as_json=as_json)
             return
         if field is not None or plot is not None:

@@ -141,6 +141,7 @@ def test_the_command(filled: Job, tmp_path: Path) -> None:
     for wrong, said in (
         (("--field", "nothing"), "no vector field `nothing`"),
         (("--plot", "nowhere/x.svg"), "the folder does not exist"),
+        (("--no-write",), "leave --index out"),
     ):
         code, _, err = folder.call("bench", "job.yaml", *options, *wrong)
         assert (code, said in err) == (2, True), err
