@@ -9,7 +9,8 @@ import pytest
 
 from connector.milvus.settings import MilvusSettings
 from tests.bench import switching
-from tests.bench.switching import Client, Models, Transcript, inside, routine
+from tests.bench.switching import inside, routine
+from tests.bench.watching import Client, Models, Transcript
 from tests.milvus.tiers import TIERS
 
 LINES = 'dim=8, encoder="fake:fake"', 'dim=4, truncate_dim=4, encoder="fake:other"'
