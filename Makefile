@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench faults parity clean
+.PHONY: help demo test lint bench switching faults parity clean
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -58,6 +58,9 @@ bench: $(VENV)/.bench  ## against the scripts that people write, and the limit; 
 	$(BIN)/python -m tests.bench.vectors
 	$(BIN)/python -m tests.bench.unchanged
 	$(BIN)/python -m tests.bench.memory
+
+switching: $(VENV)/.dev  ## a new model and a new index on a real server while searches go on, with a transcript; make switching ROWS=2000
+	$(BIN)/python -m tests.bench.switching $(if $(ROWS),--rows $(ROWS))
 
 clean:  ## remove the environment and local state
 	rm -rf $(VENV) .connector

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from connector.cli.output import AsJson, JobFile, errors, load_job, say, show
 from connector.errors import ConfigError
+
+if TYPE_CHECKING:
+    from connector.stopping import Stop
 
 
 def check(job: JobFile, *, as_json: AsJson = False) -> None:
@@ -22,22 +26,46 @@ def check(job: JobFile, *, as_json: AsJson = False) -> None:
         raise typer.Exit(result.exit_code)
 
 
-def bench(
+def bench(  # noqa: PLR0913 - one for each option
     job: JobFile,
     *,
     device: Annotated[str | None, typer.Option(help="Measure on this device instead of the job's own: cpu, cuda, cuda:1.")] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long the sample keeps one station after the other busy.")] = 20.0,
     no_write: Annotated[bool, typer.Option("--no-write", help="Write nowhere, not even to a throw-away collection.")] = False,
+    index: Annotated[bool, typer.Option("--index", help="Measure the indexes of a vector field instead, on live vectors.")] = False,
+    field: Annotated[str | None, typer.Option(help="With --index: the vector field, where there are several.")] = None,
+    rows: Annotated[int, typer.Option(min=1, help="With --index: most vectors that are indexed.")] = 20_000,
+    queries: Annotated[int, typer.Option(min=1, help="With --index: most vectors that are searched for.")] = 200,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="With --index: draw recall against queries a second.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the model, each station and the pipeline on a sample; touches nothing of the job."""
+    """Measure the model, each station and the pipeline on a sample, or with --index the indexes; touches nothing of the job."""
     from connector.commands.benching import bench_job
     from connector.stopping import Stop
 
     stop = Stop()
     with errors(as_json=as_json), stop.on_signals():
+        if index:
+            if device is not None or no_write:
+                raise ConfigError("--device and --no-write are of the measurement of the pipeline", hint="leave --index out")
+            _bench_indexes(job, field, rows, queries, plot=plot, stop=stop, as_json=as_json)
+            return
+        if field is not None or plot is not None:
+            raise ConfigError("--field and --plot are of the measurement of indexes", hint="add --index")
         result = bench_job(load_job(job), seconds=seconds, device=device, write=not no_write, stop=stop)
         show(result.document() if as_json else result, as_json=as_json, text=str)
+
+
+def _bench_indexes(job: Path, field: str | None, rows: int, queries: int, *, plot: Path | None, stop: Stop, as_json: bool) -> None:
+    from connector.indexbench.bench import bench_indexes
+    from connector.indexbench.plot import svg
+
+    if plot is not None and not plot.absolute().parent.is_dir():
+        raise ConfigError(f"{plot}: the folder does not exist", hint="give a file in a folder that exists")
+    found = bench_indexes(load_job(job), field=field, rows=rows, queries=queries, stop=stop)
+    if plot is not None:
+        plot.write_text(svg(found), encoding="utf-8")
+    show(found.document() if as_json else found, as_json=as_json, text=str)
 
 
 def plugins(*, as_json: AsJson = False) -> None:

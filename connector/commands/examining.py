@@ -7,6 +7,7 @@ lags. Both are read from the collections themselves, so that it does not matter 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,6 +41,11 @@ class Examination:
 
     passed: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
+
+    def add(self, passed: Sequence[str], problems: Sequence[str]) -> None:
+        """Adds what somebody else found."""
+        self.passed += passed
+        self.problems += problems
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,10 @@ from connector.milvus.client import Connection, connect
 from connector.milvus.sink import MilvusSink
 from connector.plan import Have, candidates, diff, target
 from connector.plan.actions import Action, Replace
-from connector.plan.planned import Plan, code_of, costs_of, state_of
+from connector.plan.planned import Cost, Plan, code_of, costs_of, state_of, unchanged
+
+_RUNS = 100
+"""Latest runs among which those are sought that encoded anything; most find nothing new."""
 
 
 def plan_job(job: Job, *, beside: bool = False) -> Plan:
@@ -84,9 +87,19 @@ def _check_allowed(actions: Sequence[Action], *, allow_replace: bool, allow_data
 def _plan(connection: Connection, parts: Parts, have: Have, *, beside: bool) -> Plan:
     want = parts.want
     actions, live = diff(want, have, beside=beside), have.live
-    rows = MilvusSink(connection, live.name, parts.spec).count() if actions and live is not None and live.loaded else 0
-    costs = costs_of(actions, want, rows, _speed(parts.job)) if live is not None else {}
-    return Plan(want.spec.name, actions, costs, tuple(_notes(parts, have, actions)), state_of(have), code_of(want))
+    costs: dict[int, Cost] = {}
+    notes = _notes(parts, have, actions)
+    if actions and live is not None and live.loaded:
+        rows, stamped = MilvusSink(connection, live.name, parts.spec).count(), live.stamp.identity if live.stamp else {}
+        costs = costs_of(actions, want, rows, _speed(parts.job), stamped)
+        same = ", ".join(unchanged(want, stamped))
+        if same and any(isinstance(action, Replace) for action in actions):
+            notes.append(
+                f"{same}: the encoder is the same, so connector copy takes the vectors, and a run those that its vector cache holds"
+            )
+    elif actions and live is not None:
+        notes.append(f"{live.name} is not loaded, so its rows were not counted and no step says what it costs")
+    return Plan(want.spec.name, actions, costs, tuple(notes), state_of(have), code_of(want))
 
 
 def _notes(parts: Parts, have: Have, actions: Sequence[Action]) -> list[str]:
@@ -103,7 +116,7 @@ def _notes(parts: Parts, have: Have, actions: Sequence[Action]) -> list[str]:
 def _speed(job: Job) -> float | None:
     """Inputs a second that the latest runs in the ledger encoded, start-up not counted; None: it knows of none."""
     with LedgerFile(job.state_path, lock=False, read_only=True) as ledger:
-        reports = [json.loads(run["report"]) for run in ledger.runs() if run["report"]]
+        reports = [json.loads(run["report"]) for run in ledger.runs(_RUNS) if run["report"]]
     encoded = sum(one["encoded"] for one in reports)
     seconds = sum(one["seconds"] - one["startup_s"] for one in reports if one["encoded"])
     return encoded / seconds if encoded and seconds > 0 else None

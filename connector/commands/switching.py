@@ -23,6 +23,7 @@ from connector.milvus.client import Connection, connect
 from connector.milvus.sink import MilvusSink
 from connector.plan import Generation, Have, waiting
 from connector.plan.stamp import PREVIOUS, last_runs
+from connector.probecheck import check_probe
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,7 @@ def promote_job(job: Job, *, allow_missing: bool = False, min_recall: float = 0.
     Raises:
         PlanNeeded: No generation is what the code says.
         Refused: The candidate is incomplete, lags or does not pass; nothing was changed.
+        ConnectorError: An encoder cannot be loaded, so the golden probe cannot be compared; nothing was changed.
         Locked: A run of this job is under way.
     """
     job.for_all_tenants("promote")
@@ -74,6 +76,7 @@ def promote_job(job: Job, *, allow_missing: bool = False, min_recall: float = 0.
         catalog.load(candidate.name)
         terms = Terms(job.scope, job.sync == "mirror", allow_missing, min_recall)
         found = examine(connection, MilvusSink(connection, candidate.name, parts.spec), (live, candidate), ledger, terms)
+        found.add(*check_probe(parts.bindings, job.encode, candidate.stamp.probe if candidate.stamp else None))
         if found.problems:
             hint = "run the job again until it ends with exit code 0; --allow-missing and --min-recall lift what they name"
             raise Refused("\n    ".join([f"{candidate.name} is not promoted, nothing was changed:", *found.problems]), hint=hint)

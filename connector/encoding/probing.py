@@ -75,11 +75,18 @@ class Goldens:
 
     @classmethod
     def from_json(cls, stamped: Mapping[str, Any] | None, learn: Callable[[Goldens], None] | None = None) -> Goldens:
-        """Reads the probe of a stamp; vectors of another format are left out."""
+        """Reads the probe of a stamp; vectors of another format are left out.
+
+        Raises:
+            ConfigError: It is no probe.
+        """
         known = stamped or {}
-        current = known.get("vectors", {}) if known.get("format") == FORMAT else {}
-        vectors = {name: np.frombuffer(base64.b64decode(one["data"]), "<f4").reshape(-1, one["dim"]) for name, one in current.items()}
-        return cls(vectors, dict(known.get("scales", {})), learn)
+        try:
+            current = known.get("vectors", {}) if known.get("format") == FORMAT else {}
+            vectors = {name: np.frombuffer(base64.b64decode(one["data"]), "<f4").reshape(-1, one["dim"]) for name, one in current.items()}
+            return cls(vectors, dict(known.get("scales", {})), learn)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise ConfigError("the golden probe in the collection's stamp cannot be read", hint="was it changed by hand?") from None
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values: a vector's numbers as base64 of little-endian float32."""

@@ -58,10 +58,7 @@ def alter(connection: Connection, action: Action, spec: CollectionSpec) -> None:
 
 def create_index(connection: Connection, collection: str, field: str, spec: CollectionSpec) -> None:
     """Builds the index that a specification declares on a field, unless the field has one."""
-    from pymilvus.milvus_client import IndexParams
-
-    params = IndexParams()
-    params.add_index(field, index_name=field, **describe.index_of(spec, field))
+    params = index_params(connection, spec, field)
     wait = not connection.server.lite  # Lite builds within the call; waiting would sleep half a second for nothing
 
     def make(timeout: float) -> None:
@@ -69,6 +66,21 @@ def create_index(connection: Connection, collection: str, field: str, spec: Coll
             connection.client.create_index(collection, params, timeout=timeout, sync=wait)
 
     ddl(connection, f"create index on {collection}.{field}", make)
+
+
+def index_params(connection: Connection, spec: CollectionSpec, field: str) -> Any:
+    """The index that a specification declares on a field, as pymilvus takes it.
+
+    pymilvus sends build parameters one by one, and Milvus Lite reads them only as one called "params": it would build with its defaults.
+    """
+    from pymilvus.milvus_client import IndexParams
+
+    options = describe.index_of(spec, field)
+    if connection.server.lite and any(one.name == field and one.dim is not None for one in spec.vectors):
+        options["params"] = {"params": options["params"]}
+    made = IndexParams()
+    made.add_index(field, index_name=field, **options)
+    return made
 
 
 def live_indexes(connection: Connection, collection: str) -> dict[str, dict[str, Any]]:
@@ -112,7 +124,7 @@ def _rebuild(connection: Connection, collection: str, field: str, spec: Collecti
 
 
 def _same(live: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
-    """Whether the live index is the wanted one for certain: Milvus Lite does not tell parameters, so there it never is."""
+    """Whether the live index is the wanted one for certain: where the server does not tell parameters, it never is."""
     return all(key in live and str(live[key]) == str(value) for key, value in wanted.items())
 
 

@@ -1,8 +1,8 @@
 """A collection in pymilvus's words: a specification turned into a schema to create, and what a server describes turned back.
 
-No two versions describe alike: Milvus Lite reports no build parameters and drops an array's element length, servers report numbers as
-text and a scalar's missing metric as "". Everything is brought into the form of `stamp.fields_of` and `stamp.indexes_of`; None
-means not reported.
+No two versions describe alike: Milvus Lite reports build parameters only where it was sent them as one (`changes.index_params`) and drops
+an array's element length, servers report numbers as text and a scalar's missing metric as "". Everything is brought into the form of
+`stamp.fields_of` and `stamp.indexes_of`; None means not reported.
 """
 
 from __future__ import annotations
@@ -133,8 +133,9 @@ def _live_field(field: Mapping[str, Any]) -> dict[str, Any]:
 
 def live_index(description: Mapping[str, Any]) -> dict[str, Any]:
     """`describe_index`'s answer in the form of `stamp.indexes_of`, without what changes while an index is built."""
-    metric = description.get("metric_type")
-    params = {key: str(value) for key, value in description.items() if key not in _NAMES | _PROGRESS}
+    metric, together = description.get("metric_type"), description.get("params")
+    told = {**description, **together} if isinstance(together, Mapping) else description  # Milvus Lite tells them as one
+    params = {key: str(value) for key, value in told.items() if key not in _NAMES | _PROGRESS | {"params"}}
     return {"type": description["index_type"], "metric": None if metric in _NO_METRIC else metric, **params}
 
 

@@ -67,6 +67,13 @@ FEATURES: dict[str, Support] = {
 }
 """What is not everywhere; the rest is. Measured on Milvus Lite 3.2 and Milvus 2.3.5; newer versions by their release notes."""
 
+_BUILT: dict[str, tuple[bool, Version]] = {
+    **dict.fromkeys(("FLAT", "IVF_FLAT", "IVF_SQ8", "HNSW", "AUTOINDEX"), (True, _ALWAYS)),
+    **dict.fromkeys(("IVF_PQ", "SCANN", "DISKANN", "BIN_FLAT", "BIN_IVF_FLAT"), (False, _ALWAYS)),
+    "SPARSE_INVERTED_INDEX": (True, (2, 4, 0)),
+}
+"""Indexes of vectors: whether Milvus Lite builds them, and the first server that does. Lite takes other names, and searches without."""
+
 _INSTEAD = {
     "index INVERTED": "older servers index strings with TRIE() and numbers with STL_SORT()",
     "index Trie": "Milvus Lite has INVERTED()",
@@ -103,6 +110,15 @@ def routes(server: Server) -> bool:
 def groups(server: Server) -> bool:
     """Whether a search can give only the nearest row for each value of a field; older servers read over the wish."""
     return server.lite or server.version >= (2, 4, 0)
+
+
+def built(field: VectorFieldSpec, server: Server) -> frozenset[str]:
+    """The indexes that a server really builds for such a field; a server may still have one switched off."""
+    known = {name for name, (lite, since) in _BUILT.items() if (lite if server.lite else server.version >= since)}
+    missing = FEATURES["index AUTOINDEX on sparse"]
+    if field.dtype == "sparse" and not (missing.lite if server.lite else server.version >= missing.since):
+        known.discard("AUTOINDEX")
+    return frozenset(known)
 
 
 def check(spec: CollectionSpec, server: Server) -> None:

@@ -48,20 +48,27 @@ def recall(
     stored = np.stack([np.asarray(sample[key], dtype=np.float32) for key in keys])
     asked = stored[:QUERIES]
     found = search(connection, collection, spec, list(asked), field=field.name, limit=min(K, rows))
-    nearness = _nearness(asked, stored, field.metric)
-    missed = [_missed(near, keys, hits, field.metric, min(K, rows)) for near, hits in zip(nearness, found, strict=True)]
+    near = nearness(asked, stored, field.metric)
+    missed = [_missed(one, keys, hits, field.metric, min(K, rows)) for one, hits in zip(near, found, strict=True)]
     return max(0.0, 1.0 - float(np.mean(missed)) * rows / len(keys) / min(K, rows))
 
 
-def _nearness(asked: npt.NDArray[Any], stored: npt.NDArray[Any], metric: str) -> npt.NDArray[Any]:
-    """(queries, rows), larger is nearer: the cosine, the inner product, or minus the squared distance, as Milvus defines them."""
+def nearness(asked: npt.NDArray[Any], stored: npt.NDArray[Any], metric: str) -> npt.NDArray[Any]:
+    """(queries, rows), larger is nearer: the cosine, the inner product, or minus the squared distance, as Milvus defines them.
+
+    Vectors of zeros and ones have minus the Hamming distance (which is their squared distance) or minus the Jaccard distance.
+    """
     if metric == "COSINE":
         asked, stored = (one / np.maximum(np.linalg.norm(one, axis=1, keepdims=True), 1e-30) for one in (asked, stored))
     products: npt.NDArray[Any] = asked @ stored.T
-    if metric != "L2":
+    if metric in {"COSINE", "IP"}:
         return products
-    squares: npt.NDArray[Any] = 2 * products - (asked**2).sum(axis=1)[:, None] - (stored**2).sum(axis=1)[None, :]
-    return squares
+    both: npt.NDArray[Any] = (asked**2).sum(axis=1)[:, None] + (stored**2).sum(axis=1)[None, :]
+    if metric == "JACCARD":
+        union = both - products
+        return np.where(union > 0, products / np.maximum(union, 1), 1.0) - 1.0
+    distances: npt.NDArray[Any] = both - 2 * products
+    return -distances
 
 
 def _missed(near: npt.NDArray[Any], keys: list[Key], hits: list[Hit], metric: str, wanted: int) -> int:

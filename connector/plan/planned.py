@@ -28,7 +28,7 @@ class Cost:
 
     Attributes:
         rows: Rows that it goes over.
-        encode: Inputs that go through a model.
+        encode: Inputs that go through a model, because their encoder is another one.
         seconds: For encoding, at the speed of the latest runs; None: no run has measured it.
         bytes: Disk for vectors, indexes not counted.
     """
@@ -151,7 +151,7 @@ def code_of(want: Want) -> str:
     return fingerprint({"spec": want.spec.normalised(), "identity": want.identity, "owner": want.owner})
 
 
-def costs_of(actions: Sequence[Action], want: Want, rows: int, speed: float | None) -> dict[int, Cost]:
+def costs_of(actions: Sequence[Action], want: Want, rows: int, speed: float | None, stamped: Mapping[str, Any]) -> dict[int, Cost]:
     """What the steps of a plan cost, by their place in it.
 
     Args:
@@ -159,10 +159,11 @@ def costs_of(actions: Sequence[Action], want: Want, rows: int, speed: float | No
         want: The code.
         rows: Of the live generation.
         speed: Inputs a second that the latest runs encoded.
+        stamped: Encoder identities of the live generation, by field.
     """
-    encode = rows * len(want.identity)
+    encode = rows * sum(name not in unchanged(want, stamped) for name in want.identity)
     size = rows * sum(one.row_bytes for one in want.spec.vectors)
-    whole = Cost(rows, encode, encode / speed if speed else None, size)
+    whole = Cost(rows, encode, encode / speed if encode and speed else None, size)
     costs: dict[int, Cost] = {}
     for place, action in enumerate(actions):
         if isinstance(action, Replace):
@@ -170,6 +171,11 @@ def costs_of(actions: Sequence[Action], want: Want, rows: int, speed: float | No
         elif isinstance(action, RebuildIndex | CreateIndex) and not any(isinstance(one, Replace) for one in actions):
             costs[place] = Cost(rows)
     return costs
+
+
+def unchanged(want: Want, stamped: Mapping[str, Any]) -> tuple[str, ...]:
+    """The encoded fields whose encoder is the one that a generation was filled with."""
+    return tuple(name for name, one in want.identity.items() if stamped.get(name) == json.loads(json.dumps(one)))
 
 
 def _span(seconds: float) -> str:

@@ -1,7 +1,7 @@
 """What a generation was made with, written into the collection itself, and how that differs from anything else, in sentences.
 
 Collection properties are the one place for this that Milvus Lite, old and new servers all keep. The stamp, not what a server
-reports, is compared with the code: Lite reports no build parameters, servers report defaults and numbers as text, and no two
+reports, is compared with the code: Lite reports few build parameters, servers report defaults and numbers as text, and no two
 versions agree. Sentences name the field and put what is found before what is wanted.
 """
 

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from connector import faults
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
+from connector.plan.stamp import STAMP
 from tests.milvus.tiers import TIERS
 from tests.workfolder import JOB, SCHEMA, Folder
 
@@ -228,6 +232,7 @@ def test_an_apply_that_was_interrupted_is_finished_with_its_saved_plan(place: Pl
     place.ok("run", "job.yaml")
     place.put("schema.py", NEW_MODEL)
     assert place.call("plan", "job.yaml", "--out", "plan.json")[0] == 10
+    assert "--allow-replace" in place.refused("apply", "job.yaml", "--plan", "plan.json"), "that it was looked at is no permission"
     cut(place, point, "apply", "job.yaml", "--plan", "plan.json", "--allow-replace")
     assert len(place.state().generations) == 2
     place.ok("apply", "job.yaml", "--plan", "plan.json", "--allow-replace")
@@ -323,6 +328,53 @@ def test_a_schema_that_is_wrong_changes_nothing(place: Place) -> None:
     assert place.state() == before
 
 
+def test_a_name_that_is_taken_changes_nothing(place: Place) -> None:
+    """Rule: where the alias would stand is a collection that somebody made, or it points to one: exit 2, told, and all stays as it is."""
+    place.write(1)
+
+    def by_hand(name: str) -> None:
+        with connect(place.settings) as connection:
+            connection.call("by hand", connection.client.create_collection, name, dimension=4)
+
+    def there() -> list[str]:
+        with connect(place.settings) as connection:
+            return sorted(connection.call("by hand", connection.client.list_collections))
+
+    by_hand("notes")
+    for words in (("plan",), ("apply", "--allow-replace", "--allow-data-loss"), ("run",), ("promote",)):
+        code, _, err = place.call(words[0], "job.yaml", *words[1:])
+        assert (code, "`notes` is a collection of its own, so no alias can have this name" in err) == (2, True), err
+    assert there() == ["notes"]
+    with connect(place.settings) as connection:
+        Catalog(connection).drop("notes")
+    by_hand("others")
+    with connect(place.settings) as connection:
+        connection.call("by hand", connection.client.create_alias, "others", "notes")
+    for words in (("plan",), ("apply", "--allow-replace", "--allow-data-loss"), ("run",), ("promote",)):
+        code, _, err = place.call(words[0], "job.yaml", *words[1:])
+        assert (code, "`notes` is an alias of `others`, which connector did not make" in err) == (2, True), err
+    assert there() == ["others"]
+
+
+def test_a_plan_of_a_released_collection_says_what_it_cannot_tell(place: Place) -> None:
+    """Rule: rows that were not counted are no cost of nothing; the model's time is that of runs that encoded, however many did not."""
+    place.write(2)
+    place.ok("run", "job.yaml")
+    place.put("schema.py", NEW_MODEL)
+    if place.settings.lite:
+        for _ in range(11):
+            place.put("schema.py", SCHEMA)
+            place.ok("run", "job.yaml")
+        place.put("schema.py", NEW_MODEL)
+        assert json.loads(place.call("plan", "job.yaml", "--json")[1])["changes"][0]["cost"]["seconds"] > 0
+        return
+    with connect(place.settings) as connection:
+        connection.call("by hand", connection.client.release_collection, "notes__g1")
+    document = json.loads(place.call("plan", "job.yaml", "--json")[1])
+    assert document["changes"][0]["cost"] is None
+    assert "notes__g1 is not loaded, so its rows were not counted and no step says what it costs" in document["notes"]
+
+
 def test_from_python(place: Place) -> None:
     """The same five calls, for a job or a class."""
     import connector
@@ -352,6 +404,75 @@ def test_a_bad_index_is_not_promoted(place: Place, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(examining, "recall", lambda *_, **__: 0.5)
     assert "recall@10 of AUTOINDEX is 0.500" in place.refused("promote", "job.yaml")
     assert place.ok("promote", "job.yaml", "--min-recall", "0.4")["now"] == "notes__g2"
+
+
+PROBED = NEW_MODEL.replace("truncate_dim=4", "truncate_dim=4, probed=True")
+
+
+def tamper(place: Place, change: Any) -> None:
+    """Changes the golden probe in the candidate's stamp."""
+    with connect(place.settings) as connection:
+        catalog = Catalog(connection)
+        stamp = catalog.stamp("notes__g2")
+        assert stamp is not None
+        assert stamp.probe is not None
+        probe = json.loads(json.dumps(stamp.probe))
+        change(probe["vectors"]["vector"])
+        catalog.write("notes__g2", {STAMP: replace(stamp, probe=probe).to_json()})
+
+
+def turned(stamped: dict[str, Any]) -> None:
+    """The last vector of the probe points the other way."""
+    vectors = np.frombuffer(base64.b64decode(stamped["data"]), "<f4").copy()
+    vectors[-4:] *= -1
+    stamped["data"] = base64.b64encode(vectors.tobytes()).decode()
+
+
+def shortened(stamped: dict[str, Any]) -> None:
+    """The last vector of the probe is gone."""
+    stamped["data"] = base64.b64encode(base64.b64decode(stamped["data"])[:-16]).decode()
+
+
+def torn(stamped: dict[str, Any]) -> None:
+    """The probe ends in the middle of a vector."""
+    stamped["data"] = base64.b64encode(base64.b64decode(stamped["data"])[:-4]).decode()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (turned, "field vector: the probe differs by 2.0e+00 (cosine -1.0000), wanted 1e-04 in fp32"),
+        (shortened, "field vector: the probe gives (3, 4), stamped (2, 4)"),
+        (torn, "the golden probe in the collection's stamp cannot be read"),
+    ],
+)
+def test_a_candidate_whose_probe_does_not_agree_is_not_promoted(place: Place, change: Any, said: str) -> None:
+    """Rule: what the encoder gives now is what the candidate was filled with, or the alias stays where it is; field, found and wanted."""
+    place.candidate(PROBED)
+    place.ok("run", "job.yaml")
+    tamper(place, change)
+    assert said in place.refused("promote", "job.yaml")
+    assert place.live == "notes__g1"
+
+
+def test_an_encoder_that_was_exchanged_under_its_name_is_not_promoted(place: Place) -> None:
+    """Rule: other weights behind the same identity are seen by the probe; with the right ones back, the same candidate goes live."""
+    place.candidate(PROBED)
+    place.ok("run", "job.yaml")
+    place.put("schema.py", PROBED.replace("probed=True", 'probed=True, seed="other weights"'))
+    assert "fake:other is not what the collection was filled with: field vector" in place.refused("promote", "job.yaml")
+    place.put("schema.py", PROBED)
+    done = place.ok("promote", "job.yaml")
+    assert (done["now"], done["checks"][-1]) == ("notes__g2", "vector: fake:other gives the golden probe's vectors")
+
+
+def test_a_candidate_without_a_probe_says_so(place: Place) -> None:
+    """Rule: what could not be compared is no reason to refuse, and is said: here the vectors are of a time before the probe."""
+    place.candidate(PROBED)
+    place.put("schema.py", NEW_MODEL)
+    place.ok("run", "job.yaml")
+    place.put("schema.py", PROBED)
+    assert "vector: no golden probe is stamped, so its encoder was not compared" in place.ok("promote", "job.yaml")["checks"]
 
 
 def test_a_torn_document_is_not_promoted(place: Place) -> None:

@@ -26,9 +26,10 @@ from connector.plan.actions import (
     from_json,
     to_json,
 )
-from connector.plan.generations import Generation, Have
-from connector.plan.planned import Cost, Plan, state_of
+from connector.plan.generations import Generation, Have, Want
+from connector.plan.planned import Cost, Plan, costs_of, state_of, unchanged
 from connector.plan.stamp import Stamp
+from connector.schema import Collection, Field, Vector, VectorField, spec_of
 
 ACTIONS: tuple[Action, ...] = (
     Drift("g", ("a: b", "c: d")),
@@ -64,6 +65,29 @@ def test_a_plan_says_risk_and_cost() -> None:
     assert "~ rebuild index on g.f   [needs reload, 20,000 rows, nothing to encode]" in text
     assert "~ set k of g: none -> v   [loses data]" in text
     assert text[-1] == "note: look out"
+
+
+class Goods(Collection):
+    """Two encoders."""
+
+    sku: str = Field(primary_key=True, max_length=8)
+    title: Vector = VectorField(dim=4, encoder="fake:one", source="title")
+    story: Vector = VectorField(dim=8, encoder="fake:two", source="story")
+
+
+def test_only_what_has_another_encoder_costs_encoding() -> None:
+    """Rule: rows once, inputs for each encoder that changed, their time by the measured speed, disk for all vectors of the candidate."""
+    live = {"title": {"head": {"layers": [1, 2]}}, "story": {"model": "old"}}
+    want = Want(spec_of(Goods), {"title": {"head": {"layers": (1, 2)}}, "story": {"model": "new"}})
+    assert unchanged(want, live) == ("title",)
+    steps = (Replace("g", "h", ("why",)), CreateCollection("h"), CreateIndex("h", "title"))
+    assert costs_of(steps, want, 20_000, 50.0, live) == {0: Cost(20_000, 20_000, 400.0, 20_000 * 4 * (4 + 8))}
+    assert costs_of(steps, want, 20_000, 50.0, {})[0] == Cost(20_000, 40_000, 800.0, 20_000 * 4 * (4 + 8))
+    assert costs_of(steps, want, 20_000, None, live)[0].seconds is None
+    same = Want(want.spec, {"title": want.identity["title"]})
+    assert str(costs_of(steps, same, 20_000, 50.0, live)[0]) == "20,000 rows, nothing to encode, 1.0 MB of vectors"
+    rebuilt = (RebuildIndex("g", "title", ("why",)), LoadCollection("g"))
+    assert costs_of(rebuilt, want, 20_000, 50.0, live) == {0: Cost(20_000)}
 
 
 def test_a_saved_plan_is_read_back(tmp_path: Path) -> None:
