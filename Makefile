@@ -63,7 +63,7 @@ docker/.env: docker/.env.example
 	@test -f $@ || $(PYTHON) -c "from pathlib import Path; from connector.commands.scaffold import stack_secrets; stack_secrets(Path('docker'))"
 
 stack: docker/.env  ## Milvus and connector in containers, on this machine only, with a password made for them (docs/stack.md)
-	docker compose -f docker/compose.yaml up --build --detach --wait
+	docker compose -f docker/compose.yaml up --build --detach
 
 # What buildah takes, and what docker/try_image.py takes: `make image IMAGE_ARGS="--build-arg TORCH=none" TRY=` makes the one without torch.
 IMAGE_ARGS ?= --build-arg "EXTRAS=audio demo"

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.main import get_command
 
+from connector.cli import app
 from connector.commands.scaffold import stack_secrets
 
 ROOT = Path(__file__).parents[2]
@@ -107,6 +109,22 @@ def test_connector_waits_for_milvus_and_its_password() -> None:
         assert services("*")[password]["image"] == service["image"]
         assert ("reservations" in service["deploy"]["resources"]) == (name == "connector-gpu")
     assert services("*")["connector-gpu"]["networks"]["default"]["aliases"] == ["connector"], "Prometheus finds it by the same name"
+
+
+def test_the_command_is_one_that_we_have() -> None:
+    """What connector is started with, it understands; as a parser sees it, without running it."""
+    words = [word for word in services()["connector"]["command"] if word.startswith("-")]
+    known = get_command(app).commands  # type: ignore[attr-defined]  # a group
+    if "serve" in known:
+        assert set(words) <= {name for parameter in known["serve"].params for name in parameter.opts}
+    assert words == ["--listen", "--expose"]
+
+
+def test_the_documentation_names_every_profile() -> None:
+    """What can be switched on is in the table of its page, with every variable that has something to do with it."""
+    page = (ROOT / "docs" / "stack.md").read_text()
+    assert [profile for profile in PROFILES if f"\n| `{profile}` |" not in page] == []
+    assert [name for name in re.findall(r"^(\w+)=", EXAMPLE.read_text(), flags=re.MULTILINE) if name not in page and "S3" not in name] == []
 
 
 def test_what_runs_beside_milvus_is_optional() -> None:
