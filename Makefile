@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench switching faults parity clean
+.PHONY: help demo test lint bench switching faults parity stack image imagebase clean
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -61,6 +61,26 @@ bench: $(VENV)/.bench  ## against the scripts that people write, and the limit; 
 
 switching: $(VENV)/.dev  ## a new model and a new index on a real server while searches go on, with a transcript; make switching ROWS=2000
 	$(BIN)/python -m tests.bench.switching $(if $(ROWS),--rows $(ROWS))
+
+docker/.env: docker/.env.example
+	@test -f $@ || $(PYTHON) -c "from pathlib import Path; from connector.commands.scaffold import stack_secrets; stack_secrets(Path('docker'))"
+
+stack: docker/.env  ## Milvus and connector in containers, on this machine only, with a password made for them (docs/stack.md)
+	docker compose -f docker/compose.yaml up --build --detach
+
+# What buildah takes, and what docker/try_image.py takes: `make image IMAGE_ARGS="--build-arg TORCH=none" TRY=` makes the one without torch.
+IMAGE_ARGS ?= --build-arg "EXTRAS=audio demo"
+TRY ?= --model
+image: $(VENV)/.dev  ## build the container image without an engine, and run it against a real Milvus server (buildah and podman)
+	buildah bud --isolation chroot --network host --format docker --layers $(IMAGE_ARGS) -f docker/Dockerfile -t localhost/connector:try .
+	$(BIN)/python docker/try_image.py localhost/connector:try $(TRY)
+
+imagebase:  ## a base for it from Debian's packages, where no registry is in reach: then BASE=localhost/connector-base as a --build-arg
+	mkdir -p .connector
+	debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm .connector/base
+	rm -rf .connector/base/var/cache/apt/* .connector/base/var/lib/apt/lists/*
+	tar -C .connector/base -c . | podman import - localhost/connector-base
+	rm -rf .connector/base
 
 clean:  ## remove the environment and local state
 	rm -rf $(VENV) .connector

@@ -28,13 +28,19 @@ def _group() -> None:
 def init(
     folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Made if it does not exist.")] = Path(),
     *,
-    template: Annotated[str, typer.Option(metavar="text|images|table", help="What to begin with.")] = "text",
+    template: Annotated[str, typer.Option(metavar="text|images|table|stack", help="What to begin with.")] = "text",
     as_json: AsJson = False,
 ) -> None:
-    """Write a working job, its schema and a little data; never over anything."""
-    from connector.commands.scaffold import needs, scaffold
+    """Write a working job, its schema and a little data, or the secrets of the compose stack; never over anything."""
+    from connector.commands.scaffold import needs, scaffold, stack_secrets
 
     with errors(as_json=as_json):
+        if template == "stack":
+            written = [stack_secrets(folder).name]
+            following = [f"docker compose -f {folder / 'compose.yaml'} up --build"]
+            document = {"folder": str(folder), "template": template, "written": written, "needs": [], "next": following, "exit_code": 0}
+            show(document, as_json=as_json, text=lambda _: "\n".join([f"wrote {folder / '.env'}, which only you may read", *following]))
+            return
         written = scaffold(folder, template)
         [job] = [name for name in written if name.startswith("jobs/")]
         following = [*([f"cd {folder}"] if folder != Path() else []), f"connector check {job}", f"connector run {job}"]

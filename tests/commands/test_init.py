@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -128,6 +131,55 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written"):
         scaffold(tmp_path / "file", "text")
+
+
+def test_secrets_of_the_stack(folder: Folder) -> None:
+    """`.env` is the example with a new secret for each placeholder, for its owner's eyes only; what it prints shows none of them."""
+    (folder.root / "docker").mkdir()
+    example = (TEMPLATE_FOLDER.parents[1] / "docker" / ".env.example").read_text()
+    (folder.root / "docker" / ".env.example").write_text(example)
+    code, out, _ = folder.call("init", "docker", "--template", "stack")
+    assert (code, "docker compose -f docker/compose.yaml up --build" in out) == (0, True)
+    path = folder.root / "docker" / ".env"
+    assert path.stat().st_mode & 0o777 == 0o600
+    made = dict(re.findall(r"^(\w+)=(.*)$", path.read_text(), flags=re.MULTILINE))
+    secrets = [value for name, value in made.items() if f"{name}=<random>" in example]
+    assert len(secrets) == len(set(secrets)) == example.count("=<random>")
+    assert all(re.fullmatch(r"[\w-]{32}", secret) and secret not in out for secret in secrets)
+    assert re.sub(r"=[\w-]{32}$", "=<random>", path.read_text(), flags=re.MULTILINE) == example
+
+
+def test_secrets_are_never_made_anew(folder: Folder) -> None:
+    """A second call leaves the file as it is, also one that is empty: the data that its secrets open would be lost."""
+    (folder.root / ".env.example").write_text("A=<random>\n")
+    (folder.root / ".env").write_text("")
+    code, _, err = folder.call("init", "--template", "stack")
+    assert (code, "is there already; nothing was written" in err) == (2, True)
+    assert (folder.root / ".env").read_text() == ""
+
+
+def test_secrets_want_the_stack(folder: Folder) -> None:
+    """Another folder than that of compose.yaml gets no `.env`, and the right call is said."""
+    code, _, err = folder.call("init", "--template", "stack")
+    assert (code, "connector init docker --template stack" in err) == (2, True)
+    assert not (folder.root / ".env").exists()
+
+
+def test_secrets_are_not_committed() -> None:
+    """Git ignores the file that `make stack` and `connector init docker --template stack` write."""
+    done = subprocess.run(
+        ["git", "check-ignore", "docker/.env"], cwd=TEMPLATE_FOLDER.parents[1], check=False, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout) == (0, "docker/.env\n")
+
+
+def test_secrets_take_nothing_but_python(tmp_path: Path) -> None:
+    """In a fresh clone, before anything is installed, `make stack` makes them with whatever Python is there."""
+    (tmp_path / ".env.example").write_text("A=<random>\n")
+    code = "from pathlib import Path; from connector.commands.scaffold import stack_secrets; stack_secrets(Path(__import__('sys').argv[1]))"
+    command = [sys.executable, "-S", "-c", code, str(tmp_path)]
+    assert subprocess.run(command, cwd=TEMPLATE_FOLDER.parents[1], check=False).returncode == 0
+    assert (tmp_path / ".env").exists()
 
 
 def test_templates_are_in_the_package(tmp_path: Path) -> None:
