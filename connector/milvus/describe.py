@@ -23,7 +23,9 @@ VECTOR_TYPES = {
 }
 """Milvus's name of a vector type, by ours."""
 
-_KINDS = {name: kind for kind, name in VECTOR_TYPES.items()}
+KINDS = {name: kind for kind, name in VECTOR_TYPES.items()}
+"""Our name of a vector type, by Milvus's."""
+
 _NAMES = {"field_name", "index_name", "index_type", "metric_type"}
 _PROGRESS = {"total_rows", "indexed_rows", "pending_index_rows", "state", "index_state_fail_reason"}
 _DEFAULTS: dict[str, tuple[str, type]] = {
@@ -54,9 +56,11 @@ def schema_of(spec: CollectionSpec) -> Any:
             text["analyzer_params"] = analyzed[field.name]
         schema.add_field(field.name, DataType[field.type], **_options(field), **text)
     for vector in spec.vectors:
-        options = {"dim": vector.dim} if vector.dim is not None else {}
+        options: dict[str, Any] = {"dim": vector.dim} if vector.dim is not None else {}
         if vector.nullable:
             options["nullable"] = True
+        if vector.description:
+            options["description"] = vector.description
         schema.add_field(vector.name, DataType[VECTOR_TYPES[vector.dtype]], **options)
         if vector.computed:
             schema.add_function(Function(vector.name, FunctionType.BM25, [vector.source], [vector.name]))
@@ -80,6 +84,8 @@ def _options(field: FieldSpec) -> dict[str, Any]:
         options["is_partition_key"] = True
     if field.nullable:
         options["nullable"] = True
+    if field.description:
+        options["description"] = field.description
     if stored_default(field):
         options["default_value"] = _default(field)
     if field.max_length is not None:
@@ -116,8 +122,8 @@ def _live_field(field: Mapping[str, Any]) -> dict[str, Any]:
 
     kind = DataType(field["type"]).name
     params = field.get("params") or {}
-    if kind in _KINDS:
-        return {"type": _KINDS[kind], "dim": _number(params.get("dim")), "nullable": bool(field.get("nullable"))}
+    if kind in KINDS:
+        return {"type": KINDS[kind], "dim": _number(params.get("dim")), "nullable": bool(field.get("nullable"))}
     element = field.get("element_type")
     return {
         "type": kind,
@@ -134,7 +140,7 @@ def live_index(description: Mapping[str, Any]) -> dict[str, Any]:
     """`describe_index`'s answer in the form of `stamp.indexes_of`, without what changes while an index is built."""
     metric = description.get("metric_type")
     params = {key: str(value) for key, value in description.items() if key not in _NAMES | _PROGRESS}
-    return {"type": description["index_type"], "metric": None if metric in _NO_METRIC else metric, **params}
+    return {"type": description.get("index_type") or "", "metric": None if metric in _NO_METRIC else metric, **params}
 
 
 def _number(value: Any) -> int | None:

@@ -158,7 +158,7 @@ def standing(one: Generation, have: Have, job: str) -> list[str]:
 
 
 def _check_name(name: str, have: Have) -> None:
-    hint = 'give the declared collection another name: class Products(Collection, name="...")'
+    hint = 'take it over (connector adopt), or give the declared collection another name: class Products(Collection, name="...")'
     if have.blocking is not None:
         raise ConfigError(f"`{have.blocking}` is a collection of its own, so no alias can have this name", hint=hint)
     if have.alias_target is not None and have.live is None:
