@@ -49,11 +49,16 @@ class Kept:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._open.close()
 
+    def _unnamed(self, field: str) -> None:
+        note = f"{field}: no vectors are kept for the next run: nothing but its name tells which encoder this is"
+        self.notes = [*self.notes, note] if note not in self.notes else self.notes
+
     def __call__(self, page: Sequence[Row], window: Window) -> None:
         """Keeps the vectors of one page, which is written."""
         for one in self._bindings:
             space = self._cache.space(identity(one.encoder, one.head), one.field.name, self._goldens)
             if space is None:
+                self._unnamed(one.field.name)
                 continue
             keys = [input_key(row.get(one.source), one.modality)[0] for row in page]
             vectors = window.vectors[one.field.name]
