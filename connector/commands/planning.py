@@ -17,7 +17,7 @@ from connector.milvus import features
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import Connection, connect
 from connector.milvus.sink import MilvusSink
-from connector.plan import Have, candidates, diff, target
+from connector.plan import Have, candidates, diff, lost, moved, target
 from connector.plan.actions import Action, Differs, Replace
 from connector.plan.planned import Plan, code_of, costs_of, state_of
 
@@ -121,13 +121,18 @@ def _foreign(connection: Connection, parts: Parts, have: Have) -> Plan:
 
 def _notes(parts: Parts, have: Have, actions: Sequence[Action]) -> list[str]:
     found, live, job = target(parts.want, have), have.live, parts.job.where
-    notes = []
+    notes = [*moved(have), *_lost(parts.job, parts.spec.name, have, actions)]
     if any(isinstance(action, Replace) for action in actions):
         notes.append(f"afterwards: connector run {job} (or connector copy {job}) fills it, then connector promote {job}")
         notes += [f"{one.name} was made for other code and waits, too; `connector prune` drops it by name" for one in candidates(have)]
     if found is not None and live is not None and found.name != live.name:
         notes.append(f"pending promote: {found.name} is what the code says, live is {live.name}: connector promote {job}")
     return notes
+
+
+def _lost(job: Job, name: str, have: Have, actions: Sequence[Action]) -> list[str]:
+    with LedgerFile(job.state_path, lock=False, read_only=True) as ledger:
+        return lost(name, actions, have, ledger.last_collection(job.scope))
 
 
 def _speed(job: Job) -> float | None:

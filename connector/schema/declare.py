@@ -155,27 +155,48 @@ class Collection:
         *,
         name: str | None = None,
         abstract: bool = False,
-        dynamic: bool = False,
-        shards: int = 1,
+        dynamic: bool | None = None,
+        shards: int | None = None,
         partitions: int | None = None,
-        consistency: Consistency = "Strong",
+        consistency: Consistency | None = None,
         properties: dict[str, str] | None = None,
-        lineage: bool = True,
+        lineage: bool | None = None,
     ) -> None:
         """Reads the class body."""
         super().__init_subclass__()
-        if abstract:
-            return
-        options = {
-            "name": cls.__name__.lower() if name is None else name,
+        given = {
             "dynamic": dynamic,
             "shards": shards,
             "partitions": partitions,
             "consistency": consistency,
-            "properties": properties or {},
+            "properties": properties,
             "lineage": lineage,
         }
-        cls.__connector_spec__ = Reader(cls).read(options)  # type: ignore[attr-defined]  # dunder: never in a column's way
+        if abstract:
+            cls.__connector_given__ = given  # type: ignore[attr-defined]  # dunder: never in a column's way
+            return
+        options = {**_given(cls, given), "name": cls.__name__.lower() if name is None else name}
+        cls.__connector_spec__ = Reader(cls).read(options)  # type: ignore[attr-defined]  # as above
+
+
+_UNSAID: dict[str, Any] = {
+    "dynamic": False,
+    "shards": 1,
+    "partitions": None,
+    "consistency": "Strong",
+    "properties": {},
+    "lineage": True,
+}
+
+
+def _given(cls: type, own: dict[str, Any]) -> dict[str, Any]:
+    """The class keywords in force: a class's own before those of its mixins; properties add up."""
+    mixins = [vars(base).get("__connector_given__", {}) for base in reversed(cls.__mro__)]
+    options = dict(_UNSAID)
+    for given in (*mixins, own):
+        said = {name: value for name, value in given.items() if value is not None}
+        options |= {**said, "properties": {**options["properties"], **said.get("properties", {})}}
+    return options
 
 
 def spec_of(collection: type[Collection] | CollectionSpec) -> CollectionSpec:
