@@ -105,6 +105,8 @@ def _renamed(catalog: Catalog, have: Have, parts: Parts) -> str | None:
     if have.blocking is not None:
         return None
     for one in have.generations:
+        if have.alias_target not in {None, one.name}:
+            continue
         foreign = one.stamp is None and not catalog.survey(one.name).differences(parts.spec)
         if foreign or (one.stamp is not None and one.stamp.spec.get("lineage") is False):
             return one.name
@@ -149,9 +151,14 @@ def adopt_copy(job: Job, source: str, *, rename_to: str | None = None, keep_vect
         have = catalog.have(parts.spec.name)
         done = target(parts.want, have)
         if done is not None and FROM in done.properties:
+            if have.alias_target not in {None, done.name}:
+                moved = f"{done.name} was adopted before, and {have.alias_target} is live now; nothing was changed"
+                raise Refused(moved, hint=f"connector plan {job.where}")
             return _finish(connection, parts, have, done, rename_to)
         found = _source(catalog, source)
         _check_names(have, found, rename_to, parts)
+        if rename_to is not None and connection.call(f"look for {rename_to}", connection.client.has_collection, rename_to):
+            raise Refused(f"`{rename_to}` is there already; nothing was changed", hint="give another name: --rename-to NAME")
         copy = Copy.of(parts, _as_declared(catalog, found, parts), fingerprint_parts(parts))
         goldens = Goldens()
         proofs = prove(connection, parts, found.collection, found.spec, goldens)
@@ -162,8 +169,15 @@ def adopt_copy(job: Job, source: str, *, rename_to: str | None = None, keep_vect
         catalog.write(candidate.name, {FROM: _origin(found.collection, proofs)})
         hit("adopt.copied")
         result = _finish(connection, parts, catalog.have(parts.spec.name), candidate, rename_to)
-    said = (*copied.notes, *result.notes, *kept.notes)
+    said = (*_left(found, parts), *copied.notes, *result.notes, *kept.notes)
     return replace(result, source=found.collection, rows=copied.rows, proofs=tuple(map(str, proofs)), notes=said)
+
+
+def _left(found: Survey, parts: Parts) -> list[str]:
+    """What of the old collection is not in the copy."""
+    ours = {one.name for one in parts.spec.members}
+    behind = [f"{one.name}: the code has no such field" for one in found.spec.members if one.name not in ours]
+    return [f"not copied: {one}" for one in (*behind, *(": ".join(filter(None, note)) for note in found.notes))]
 
 
 def _source(catalog: Catalog, name: str) -> Survey:

@@ -165,9 +165,18 @@ def test_without_a_word_for_it_every_vector_is_made_again(site: Site) -> None:
     site.by_hand(handmade.texts, rows(), "old")
     site.job_into(DYNAMIC)
     source(site, rows())
-    site.ok("adopt", "job.yaml", "--copy", "--from", "old")
+    assert not any("not copied" in note for note in site.ok("adopt", "job.yaml", "--copy", "--from", "old")["notes"])
     report = site.ok("run", "job.yaml")
     assert (report["counts"]["written"], report["encoded"]) == (5, 5)
+
+
+def test_what_stays_behind_is_named(site: Site) -> None:
+    """Rule: a column that the code does not have is not in the copy, and nobody finds out by its absence."""
+    site.by_hand(handmade.texts, rows(), "old")
+    site.job_into(DYNAMIC.replace("    title: str = Field(max_length=200)\n", ""))
+    done = site.ok("adopt", "job.yaml", "--copy", "--from", "old")
+    assert "not copied: title: the code has no such field" in done["notes"]
+    assert "title" not in everything(site, "texts")["s1"]
 
 
 GENERATED = DYNAMIC.replace(
@@ -201,10 +210,15 @@ def test_the_same_name_needs_another_one_for_the_old(site: Site) -> None:
     before = everything(site, "texts")
     site.job_into(DYNAMIC)
     assert "--rename-to texts_before" in site.unchanged(6, "adopt", "job.yaml", "--copy", "--from", "texts")
+    site.by_hand(handmade.texts, [], "taken")
+    assert "`taken` is there" in site.unchanged(6, "adopt", "job.yaml", "--copy", "--from", "texts", "--rename-to", "taken")
     done = site.ok("adopt", "job.yaml", "--copy", "--from", "texts", "--rename-to", "texts_before")
     assert (done["collection"], done["rows"]) == ("texts__g1", 5)
     assert everything(site, "texts_before") == without_lineage(everything(site, "texts")) == before
     assert site.call("plan", "job.yaml")[0] == 0
+    site.by_hand(lambda client: client.alter_alias("taken", "texts"))
+    words = ["adopt", "job.yaml", "--copy", "--from", "texts_before", "--rename-to", "texts_old"]
+    assert "taken is live now" in site.unchanged(6, *words)
 
 
 @pytest.mark.parametrize(
