@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
 from typing import Any
 
@@ -16,6 +17,11 @@ from connector.milvus.client import connect
 from connector.testing.encoders import fake_vector
 from tests.adoption import handmade
 from tests.adoption.conftest import Site
+
+ALL = bool(os.environ.get("CONNECTOR_ALL_FAILPOINTS"))
+POINTS = ["copy.page", "adopt.renamed"]
+LITE = pytest.mark.parametrize("site", ["lite"], indirect=True)
+"""Of what is decided before a server is asked for anything that could differ."""
 
 OURS = '''
 from connector.schema import Collection, Field, Vector, VectorField
@@ -160,6 +166,7 @@ def test_by_copy_under_another_name(site: Site) -> None:
     assert (everything(site, "old"), site.snapshot()["old"]) == (before, snapshot)
 
 
+@LITE
 def test_without_a_word_for_it_every_vector_is_made_again(site: Site) -> None:
     """Rule: a sample cannot prove that each vector is its text's, so the first run encodes them, unless told that they are."""
     site.by_hand(handmade.texts, rows(), "old")
@@ -170,6 +177,7 @@ def test_without_a_word_for_it_every_vector_is_made_again(site: Site) -> None:
     assert (report["counts"]["written"], report["encoded"]) == (5, 5)
 
 
+@LITE
 def test_what_stays_behind_is_named(site: Site) -> None:
     """Rule: a column that the code does not have is not in the copy, and nobody finds out by its absence."""
     site.by_hand(handmade.texts, rows(), "old")
@@ -221,6 +229,7 @@ def test_the_same_name_needs_another_one_for_the_old(site: Site) -> None:
     assert "taken is live now" in site.unchanged(6, *words)
 
 
+@LITE
 @pytest.mark.parametrize(
     ("schema", "said"),
     [
@@ -248,6 +257,7 @@ def test_what_a_copy_cannot_have(site: Site, schema: str, said: str | None) -> N
         assert Catalog(connection).have("texts").live is None
 
 
+@LITE
 @pytest.mark.parametrize("way", [["--in-place"], ["--copy", "--from", "texts", "--rename-to", "texts_before"]], ids=["in place", "copy"])
 @pytest.mark.parametrize("wrong", ["model", "one text"])
 def test_vectors_of_another_model_are_refused(site: Site, way: list[str], wrong: str) -> None:
@@ -262,6 +272,7 @@ def test_vectors_of_another_model_are_refused(site: Site, way: list[str], wrong:
     assert wrong == "model" or "'s3'" in said
 
 
+@LITE
 def test_what_cannot_be_compared_is_called_unverified(site: Site) -> None:
     """Rule: without the text in the collection nothing is claimed, and the claim that is not made stays with the collection."""
     site.by_hand(handmade.texts, rows())
@@ -273,7 +284,7 @@ def test_what_cannot_be_compared_is_called_unverified(site: Site) -> None:
     assert json.loads(one.properties[FROM]) == {"from": "texts", "proofs": [proof]}
 
 
-@pytest.mark.parametrize("point", ["adopt.renamed", "adopt.aliased", "adopt.stamped"])
+@pytest.mark.parametrize("point", ["adopt.renamed", "adopt.aliased", "adopt.stamped"] if ALL else ["adopt.renamed"])
 def test_an_adoption_in_place_that_was_killed_is_finished(site: Site, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
     """Rule: the same command again, and all is as if it had not been interrupted."""
     site.by_hand(handmade.texts, rows())
@@ -285,7 +296,7 @@ def test_an_adoption_in_place_that_was_killed_is_finished(site: Site, monkeypatc
     assert site.call("plan", "job.yaml")[0] == 0
 
 
-@pytest.mark.parametrize("point", ["apply.created", "copy.page", "adopt.copied", "adopt.renamed", "adopt.aliased"])
+@pytest.mark.parametrize("point", [*POINTS, "apply.created", "adopt.copied", "adopt.aliased"] if ALL else POINTS)
 def test_an_adoption_by_copy_that_was_killed_is_finished(site: Site, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
     """Rule: until the copy is whole the name leads to the old collection; the same command again finishes it."""
     site.by_hand(handmade.texts, rows())
@@ -310,6 +321,7 @@ def test_it_is_adopted_behind_its_alias(site: Site) -> None:
     assert everything(site, "texts") == everything(site, "texts_v3") == everything(site, "texts__g1") == before
 
 
+@LITE
 def test_what_is_ours_is_not_adopted(site: Site) -> None:
     """Rule: a collection with a stamp of ours is not somebody else's, whatever the code says."""
     site.job_into(OURS)
@@ -338,6 +350,7 @@ def test_rows_that_share_a_key_are_told(site: Site) -> None:
         assert Catalog(connection).have("texts").live is None
 
 
+@LITE
 def test_from_python(site: Site) -> None:
     """Rule: the same two ways by one call; a row's neighbours are found in a collection that is not adopted."""
     site.by_hand(handmade.texts, rows())
