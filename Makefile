@@ -45,7 +45,7 @@ parity: $(VENV)/.dev  ## every encoder family against its own library, as a tabl
 	$(BIN)/python tests/encoders/parity_table.py .connector/parity.jsonl
 
 faults: $(VENV)/.dev  ## the long kill tests, with a table of what was injected and found
-	CONNECTOR_RANDOM_KILLS=50 CONNECTOR_ALL_FAILPOINTS=1 CONNECTOR_HISTORIES=60 $(BIN)/python -m pytest tests/faults tests/server -v
+	CONNECTOR_RANDOM_KILLS=50 CONNECTOR_ALL_FAILPOINTS=1 CONNECTOR_HISTORIES=60 $(BIN)/python -m pytest tests/faults tests/server tests/adoption -v
 
 $(VENV)/.bench: $(VENV)/.dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'

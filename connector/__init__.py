@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from connector.milvus.search import Hit
     from connector.report import RunReport
     from connector.sdk import (
+        adopt,
         apply_changes,
         copy,
         encoder,
@@ -46,6 +47,7 @@ __all__ = [
     "Key",
     "Options",
     "RunReport",
+    "adopt",
     "apply_changes",
     "copy",
     "encoder",
@@ -71,6 +73,7 @@ _HOME = {
     "Key": "encoding.queries",
     "Options": "stations",
     "RunReport": "report",
+    "adopt": "sdk",
     "apply_changes": "sdk",
     "copy": "sdk",
     "encoder": "sdk",

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from connector import registry
+from connector.adoption.adopting import Adopted, adopt_copy, adopt_in_place
 from connector.commands import forgetting
 from connector.commands.copying import Copied, copy_job
 from connector.commands.forgetting import Erasure
@@ -144,6 +145,23 @@ def apply_changes(
     """Brings a collection to what the code says, and returns what was done; see `planning.apply_job`, and `plan_changes` for `into`."""
     job = _job_of(into, milvus, settings)
     return apply_job(job, allow_replace=allow_replace, allow_data_loss=allow_data_loss, beside=beside, saved=saved)
+
+
+def adopt(
+    into: Any, source: str | None = None, *, milvus: Any = None, rename_to: str | None = None, keep_vectors: bool = False, **settings: Any
+) -> Adopted:
+    """Takes a collection over that somebody else made.
+
+    Args:
+        into: The collection, a `Job`, or the path of a job file.
+        source: The collection to copy; None: the declared one is adopted in place (`lineage=False`).
+        milvus: As for `run`.
+        rename_to: See `adoption.adopting.adopt_copy`, as for the next.
+        keep_vectors: Keep proven vectors for the first run.
+        **settings: As for `run`.
+    """
+    job = _job_of(into, milvus, settings)
+    return adopt_in_place(job) if source is None else adopt_copy(job, source, rename_to=rename_to, keep_vectors=keep_vectors)
 
 
 def copy(into: Any, *, milvus: Any = None, **settings: Any) -> Copied:

@@ -12,7 +12,9 @@ import connector
 
 ROOT = Path(connector.__file__).parent
 PLUGINS = ("sources", "parsers", "splitters", "encoders", "milvus", "testing")
-COMPOSERS = ("connector.cli", "connector.commands", "connector.indexbench", "connector.sdk", "connector.job.json_schema")
+COMPOSERS = tuple(
+    f"connector.{name}" for name in ("adoption", "cli", "commands", "indexbench", "job.json_schema", "sdk", "transfer")
+)
 """The top of the graph: these may know plugins by name. Everything else meets them through entry points."""
 ONLY_IN = {
     "pymilvus": ("connector.milvus", "connector.testing"),

@@ -84,6 +84,7 @@ def test_every_command_is_documented() -> None:
     names = commands(app)
     assert names == {
         *("init", "check", "plan", "apply", "run", "search", "status", "bench", "plugins", "models pull", "schema json"),
+        *("schema pull", "schema docs", "adopt"),
         *("verify", "forget", "purge"),
         *("state show", "state export", "state import", "state rebuild", "state reset"),
         *("copy", "promote", "rollback", "prune"),

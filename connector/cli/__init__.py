@@ -7,6 +7,7 @@ means that `plan` has changes.
     changing.py plan, apply, copy, promote, rollback, prune
     rejects.py  rejects list, show, retry, export       setup.py    init, schema json, models pull
     upkeep.py   verify, forget, purge                   state.py    state show, export, import, rebuild, reset
+    schemas.py  schema pull, schema docs, adopt
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from connector.cli import changing, jobs, looking, rejects, setup, state, upkeep
+from connector.cli import changing, jobs, looking, rejects, schemas, setup, state, upkeep
 from connector.observe.logs import configure
 
 __all__ = ["app", "main"]
@@ -34,13 +35,14 @@ for _command in (setup.init, looking.check, changing.plan, changing.apply, jobs.
     app.command()(_command)
 app.command()(looking.bench)
 app.command()(looking.plugins)
+app.command()(schemas.adopt)
 for _command in (changing.copy, changing.promote, changing.rollback, changing.prune):
     app.command()(_command)
 for _upkeep in (upkeep.verify, upkeep.forget, upkeep.purge):
     app.command()(_upkeep)
 app.add_typer(rejects.app)
 app.add_typer(state.app)
-app.add_typer(setup.schema)
+app.add_typer(schemas.schema)
 app.add_typer(setup.models)
 
 

@@ -37,7 +37,7 @@ def plan(
     from connector.commands.planning import plan_job
 
     with errors(as_json=as_json):
-        found = plan_job(_load(job, milvus), beside=beside)
+        found = plan_job(load_target(job, milvus), beside=beside)
         if out is not None:
             found.save(out)
         code = HAS_CHANGES if found.actions else 0
@@ -61,7 +61,7 @@ def apply(
 
     with errors(as_json=as_json):
         read = Plan.read(saved) if saved is not None else None
-        done = apply_job(_load(job, milvus), allow_replace=allow_replace, allow_data_loss=allow_data_loss, beside=beside, saved=read)
+        done = apply_job(load_target(job, milvus), allow_replace=allow_replace, allow_data_loss=allow_data_loss, beside=beside, saved=read)
         show({**done.to_json(), "exit_code": 0}, as_json=as_json, text=lambda _: _coloured(done))
 
 
@@ -114,7 +114,7 @@ def prune(
         show({"dropped": list(dropped), "exit_code": 0}, as_json=as_json, text=lambda _: text)
 
 
-def _load(target: str, milvus: str | None) -> Job:
+def load_target(target: str, milvus: str | None) -> Job:
     """The job of a file, or one made up for a collection; a job file says itself where Milvus is."""
     from connector.job import Job
     from connector.job.loading import load_collection

@@ -15,7 +15,7 @@ from connector.errors import ConfigError
 if TYPE_CHECKING:
     from connector.commands.pulling import Pulled
 
-schema = typer.Typer(name="schema", no_args_is_help=True, help="What editors and other programs can know of job files.")
+schema = typer.Typer(name="schema", no_args_is_help=True, help="Schemas: pulled from Milvus, as a page to read; the JSON Schema of jobs.")
 models = typer.Typer(name="models", no_args_is_help=True, help="The models that a job's schema names.")
 
 
@@ -60,11 +60,20 @@ def json_(out: Annotated[Path | None, typer.Option("--out", metavar="FILE", help
         if out is None:
             typer.echo(text)
             return
-        try:
-            out.write_text(f"{text}\n", encoding="utf-8")
-        except OSError as error:
-            raise ConfigError(f"{out}: cannot be written: {error.strerror}", hint="give a file in a folder that exists") from None
+        write(out, f"{text}\n")
         typer.echo(f"wrote {out}; name it in the first line of a job: # yaml-language-server: $schema={out.name}")
+
+
+def write(path: Path, text: str) -> None:
+    """Writes a file that a command was asked for.
+
+    Raises:
+        ConfigError: It cannot be written.
+    """
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error.strerror}", hint="give a file in a folder that exists") from None
 
 
 @models.command("pull")

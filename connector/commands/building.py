@@ -10,7 +10,7 @@ from typing import Any
 from connector import registry
 from connector.encoding.binding import Binding, bind, make_encoder
 from connector.encoding.fanout import fan_out
-from connector.errors import ConfigError, DocumentError, nearest
+from connector.errors import ConfigError, DocumentError, Refused, nearest
 from connector.interfaces import Parser, Sink, Source, Splitter, TextLimits, identity
 from connector.job import Job, SourceSettings, SplitSettings
 from connector.job.loading import load_collection, load_transform
@@ -84,7 +84,14 @@ class Front:
 
     @classmethod
     def of(cls, parts: Parts, options: Options, watch: Stopwatch) -> Front:
-        """Builds them for one run."""
+        """Builds them for one run.
+
+        Raises:
+            Refused: The collection is declared with `lineage=False`: nobody could tell which rows are whose.
+        """
+        if not parts.spec.lineage:
+            said = f"{parts.job.where}: `{parts.spec.name}` is declared with lineage=False: somebody else fills it, and no run writes to it"
+            raise Refused(f"{said}; nothing was changed", hint="to take it over: connector adopt JOB (docs/adopting.md)")
         settings = fingerprint_parts(parts)
         mark = fingerprint(settings)
         return cls(parts, source_of(parts), reader(parts, mark, options, watch), settings, mark)

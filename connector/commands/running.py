@@ -30,7 +30,7 @@ from connector.observe import traces
 from connector.observe.around import observed
 from connector.observe.live import Live, window_committed
 from connector.pipeline import run
-from connector.plan import Generation, required, standing, steps
+from connector.plan import Generation, check_fields, lost, required, standing, steps
 from connector.plan.stamp import run_property
 from connector.reconcile.readback import read_back
 from connector.reconcile.recovery import recover
@@ -42,7 +42,7 @@ from connector.stopping import Stop
 from connector.verdict import verdict
 
 
-def _generation(connection: Connection, parts: Parts) -> tuple[Generation, list[str]]:
+def _generation(connection: Connection, parts: Parts, ledger: Ledger) -> tuple[Generation, list[str]]:
     """The generation to write to, and what is to be said of it; the first one is made when nothing exists.
 
     Raises:
@@ -50,11 +50,15 @@ def _generation(connection: Connection, parts: Parts) -> tuple[Generation, list[
     """
     features.check(parts.spec, connection.server)
     catalog = Catalog(connection)
-    catalog.apply(steps(parts.want, catalog.have(parts.spec.name)), parts.want)
+    before = catalog.have(parts.spec.name)
+    actions = steps(parts.want, before)
+    gone = lost(parts.spec.name, actions, before, ledger.last_collection(parts.job.scope))
+    catalog.apply(actions, parts.want)
     have = catalog.have(parts.spec.name)
     found = required(parts.want, have, parts.job.where)
+    check_fields(found)
     catalog.load(found.name)
-    return found, standing(found, have, parts.job.where)
+    return found, [*gone, *standing(found, have, parts.job.where)]
 
 
 def run_job(
@@ -88,7 +92,7 @@ def run_job(
         stop.limit(options.time_limit)
         front = Front.of(Parts.of(job), options, live.watch)
         with Ledger(job.state_path) as ledger, _kept(live, ledger, job.workers), connect(job.milvus) as connection:
-            generation, report.notes = _generation(connection, front.parts)
+            generation, report.notes = _generation(connection, front.parts, ledger)
             report.collection = generation.name
             _run(front, Back(connection, generation, ledger), options, Monitor(report, live.watch, stop, on_progress), live)
         hit("run.finished")

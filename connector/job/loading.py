@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
 import importlib.util
@@ -30,9 +31,7 @@ def load_collection(reference: Any) -> CollectionSpec:
     path, _, name = reference.rpartition(":")
     if not path.endswith(".py") or not name:
         raise SchemaError(f"`{reference}` names no collection", hint="write schemas/products.py:Products")
-    module = _module(Path(path))
-    classes = {key: value for key, value in vars(module).items() if isinstance(value, type)}
-    collections = {key: value for key, value in classes.items() if issubclass(value, Collection) and "__connector_spec__" in vars(value)}
+    collections = _collections(Path(path))
     if name not in collections:
         raise SchemaError(f"{path}: no collection `{name}`", hint=nearest(name, collections))
     found = spec_of(collections[name])
@@ -41,6 +40,24 @@ def load_collection(reference: Any) -> CollectionSpec:
             problem = f"{path}: `{name}` and `{key}` are both the collection `{found.name}`"
             raise SchemaError(problem, hint=f'give one another name: class {key}(Collection, name="...")')
     return found
+
+
+def collections_of(reference: str) -> list[CollectionSpec]:
+    """The specifications in `schemas/file.py`, or the one that `schemas/file.py:Class` stands for.
+
+    Raises:
+        SchemaError: The file does not import, or has no such collection.
+    """
+    if not reference.endswith(".py"):
+        return [load_collection(reference)]
+    made = {id(one): one for one in _collections(Path(reference)).values()}
+    return [spec_of(one) for one in made.values()]
+
+
+def _collections(path: Path) -> dict[str, type[Collection]]:
+    """The collections that a file names, by the names of their classes."""
+    classes = {key: value for key, value in vars(_module(path)).items() if isinstance(value, type)}
+    return {key: value for key, value in classes.items() if issubclass(value, Collection) and "__connector_spec__" in vars(value)}
 
 
 def _module(path: Path) -> Any:
@@ -67,7 +84,7 @@ def _module(path: Path) -> Any:
 
 
 def _line(error: BaseException, path: Path) -> str:
-    """The last line of the user's file in the traceback."""
+    """The last line of the user's file in the traceback, and the field that is declared there."""
     if isinstance(error, SyntaxError) and _same(error.filename, path):
         return f", line {error.lineno}"
     lines = []
@@ -76,7 +93,16 @@ def _line(error: BaseException, path: Path) -> str:
         if _same(trace.tb_frame.f_code.co_filename, path):
             lines.append(trace.tb_lineno)
         trace = trace.tb_next
-    return f", line {lines[-1]}" if lines else ""
+    return f", line {lines[-1]}{_field(path, lines[-1])}" if lines else ""
+
+
+def _field(path: Path, line: int) -> str:
+    """The class and its field whose declaration stands in this line; an index, say, does not know whose it is."""
+    for kind in (one for one in ast.walk(ast.parse(path.read_bytes())) if isinstance(one, ast.ClassDef)):
+        for one in kind.body:
+            if isinstance(one, ast.AnnAssign) and one.lineno <= line <= (one.end_lineno or one.lineno):
+                return f": {kind.name}.{ast.unparse(one.target)}"
+    return ""
 
 
 def _same(name: str | None, path: Path) -> bool:

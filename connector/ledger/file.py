@@ -7,6 +7,7 @@ database is set aside and made anew, since what it held can be rebuilt from the 
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import socket
@@ -156,6 +157,11 @@ class LedgerFile:
         )
         found = self._rows(sql, job)
         return bool(found) and not found[0][0]
+
+    def last_collection(self, namespace: str) -> str:
+        """The physical collection that the latest run of a namespace wrote to; "" if none is known to have reached one."""
+        latest = next((run for run in self.runs() if run["namespace"] == namespace and run["report"]), None)
+        return str(json.loads(latest["report"])["collection"]) if latest else ""
 
     def runs(self, limit: int = 10) -> list[dict[str, Any]]:
         """The latest runs of every scope in this file, newest first."""

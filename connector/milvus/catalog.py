@@ -19,6 +19,7 @@ from connector.encoding.probing import Goldens
 from connector.errors import PlanNeeded, SchemaError, SinkError
 from connector.milvus import changes, describe, features
 from connector.milvus.client import Connection
+from connector.milvus.survey import Survey, survey
 from connector.plan.actions import Action, CreateAlias, CreateCollection, CreateIndex, LoadCollection, Restamp
 from connector.plan.generations import Generation, Have, Want, drift, generation_number
 from connector.plan.stamp import ENCODERS, EPOCH, STAMP, Stamp
@@ -50,10 +51,24 @@ class Catalog:
         )
 
     def live(self, name: str) -> Generation | None:
-        """The generation behind the alias; None: there is none. Looks at no other, which somebody may be dropping."""
+        """The generation behind the alias; None: there is none. Looks at no other, which somebody may be dropping.
+
+        A collection of somebody else's counts as generation 0, with what it is in the place of a stamp: no encoder is known of it.
+        """
         target = self._alias(name, None)
         number = generation_number(name, target) if target is not None else None
-        return next(self._generations([(number, target)]), None) if target is not None and number is not None else None
+        if target is None or number is not None:
+            return next(self._generations([(number or 0, target)]), None) if target is not None else None
+        return self._foreign(target, name)
+
+    def survey(self, name: str) -> Survey:
+        """A collection, or what an alias points to, as a declaration of it.
+
+        Raises:
+            PlanNeeded: There is none.
+            SchemaError: It cannot be declared at all.
+        """
+        return survey(self.connection, self.resolve(name), name)
 
     def apply(self, actions: Sequence[Action], want: Want) -> None:
         """Carries out a plan; `Replace` and `Drift` are only said, by whoever shows the plan.
@@ -111,6 +126,11 @@ class Catalog:
         """Sets properties; the others stay."""
         self._ddl(f"set properties of {collection}", self._client.alter_collection_properties, collection, properties)
 
+    def adopt(self, collection: str, want: Want, further: Mapping[str, str]) -> None:
+        """Stamps a collection that somebody else made with what the code declares of it; rows and names stay."""
+        stamp = Stamp(uid=str(uuid.uuid4()), owner=want.owner, spec=want.spec.normalised(), identity=want.identity)
+        self.write(collection, {STAMP: stamp.to_json(), EPOCH: "0", ENCODERS: _encoders(want.spec), **further})
+
     def goldens(self, one: Generation) -> Goldens:
         """What a generation's stamp knows of its encoders; what is learnt is stamped before a vector that was made with it is written."""
 
@@ -149,6 +169,10 @@ class Catalog:
             except PlanNeeded:  # dropped since it was listed
                 if self._call(f"look for {one}", self._client.has_collection, one):
                     raise
+
+    def _foreign(self, collection: str, name: str) -> Generation:
+        found = self._generation(collection, 0)
+        return found if found.stamp else replace(found, stamp=Stamp("", None, self.survey(name).spec.normalised(), {}))
 
     def _generation(self, name: str, number: int) -> Generation:
         description = self._call(f"describe {name}", self._client.describe_collection, name)

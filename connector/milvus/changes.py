@@ -85,15 +85,36 @@ def index_params(connection: Connection, spec: CollectionSpec, field: str) -> An
 
 def live_indexes(connection: Connection, collection: str) -> dict[str, dict[str, Any]]:
     """The indexes of a collection by field, in the form of `stamp.indexes_of`, with the index's own name as `name`."""
+    return dict(live_index_list(connection, collection))
+
+
+def live_index_list(connection: Connection, collection: str) -> list[tuple[str, dict[str, Any]]]:
+    """As `live_indexes`, in pairs: newer servers have several indexes on one JSON field."""
     client = connection.client
     names = connection.call(f"list indexes of {collection}", client.list_indexes, collection)
     described = [connection.call(f"describe index {one} of {collection}", client.describe_index, collection, one) for one in names]
-    return {one["field_name"]: describe.live_index(one) for one in described if one}
+    return [(one["field_name"], describe.live_index(one)) for one in described if one]
 
 
 def move_alias(connection: Connection, alias: str, collection: str) -> None:
     """Lets an alias point to another collection, in one step: there is no moment at which it points nowhere."""
     ddl(connection, f"move alias {alias} to {collection}", connection.client.alter_alias, collection, alias)
+
+
+def rename(connection: Connection, collection: str, name: str) -> None:
+    """Gives a collection another name; aliases follow it. It answers under its new name at once, under the old one no more.
+
+    Raises:
+        SchemaError: The server refuses it.
+        AuthError: The user may not.
+    """
+    client, database = connection.client, connection.settings.database
+
+    def make(timeout: float) -> None:
+        if not client.has_collection(name, timeout=timeout):
+            client.rename_collection(collection, name, target_db=database, timeout=timeout)
+
+    ddl(connection, f"rename {collection} to {name}", make)
 
 
 def drop_unused(connection: Connection, collection: str) -> None:

@@ -23,7 +23,9 @@ VECTOR_TYPES = {
 }
 """Milvus's name of a vector type, by ours."""
 
-_KINDS = {name: kind for kind, name in VECTOR_TYPES.items()}
+KINDS = {name: kind for kind, name in VECTOR_TYPES.items()}
+"""Our name of a vector type, by Milvus's."""
+
 _NAMES = {"field_name", "index_name", "index_type", "metric_type"}
 _PROGRESS = {"total_rows", "indexed_rows", "pending_index_rows", "state", "index_state_fail_reason"}
 _DEFAULTS: dict[str, tuple[str, type]] = {
@@ -58,6 +60,8 @@ def schema_of(spec: CollectionSpec, *, routed: bool = True) -> Any:
         options = {} if vector.dim is None else {"dim": vector.dim}
         if vector.nullable:
             options["nullable"] = True
+        if vector.description:
+            options["description"] = vector.description
         schema.add_field(vector.name, DataType[VECTOR_TYPES[vector.dtype]], **options)
         if vector.computed:
             schema.add_function(Function(vector.name, FunctionType.BM25, [vector.source], [vector.name]))
@@ -81,6 +85,8 @@ def _options(field: FieldSpec) -> dict[str, Any]:
         options["is_partition_key"] = True
     if field.nullable:
         options["nullable"] = True
+    if field.description:
+        options["description"] = field.description
     if stored_default(field):
         options["default_value"] = _default(field)
     if field.max_length is not None:
@@ -117,8 +123,8 @@ def _live_field(field: Mapping[str, Any]) -> dict[str, Any]:
 
     kind = DataType(field["type"]).name
     params = field.get("params") or {}
-    if kind in _KINDS:
-        return {"type": _KINDS[kind], "dim": _number(params.get("dim")), "nullable": bool(field.get("nullable"))}
+    if kind in KINDS:
+        return {"type": KINDS[kind], "dim": _number(params.get("dim")), "nullable": bool(field.get("nullable"))}
     element = field.get("element_type")
     return {
         "type": kind,
@@ -136,7 +142,7 @@ def live_index(description: Mapping[str, Any]) -> dict[str, Any]:
     metric, together = description.get("metric_type"), description.get("params")
     told = {**description, **together} if isinstance(together, Mapping) else description  # Milvus Lite tells them as one
     params = {key: str(value) for key, value in told.items() if key not in _NAMES | _PROGRESS | {"params"}}
-    return {"type": description["index_type"], "metric": None if metric in _NO_METRIC else metric, **params}
+    return {"type": description.get("index_type") or "", "metric": None if metric in _NO_METRIC else metric, **params}
 
 
 def _number(value: Any) -> int | None:

@@ -187,7 +187,7 @@ def _scalar(field: FieldSpec) -> Iterator[str]:
         yield "default"
     if field.partition_key:
         yield "partition key"
-    if field.index is not None:
+    if field.index is not None and f"index {field.index.type}" in FEATURES:
         yield f"index {field.index.type}"
         if field.type == "ARRAY":
             yield "index INVERTED on ARRAY"

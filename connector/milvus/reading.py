@@ -18,7 +18,7 @@ from connector.milvus.client import Connection
 from connector.milvus.literals import equals, in_filter
 from connector.record import Key, Row
 from connector.retry import RetryPolicy, retry
-from connector.schema.spec import LINEAGE, CollectionSpec, VectorFieldSpec
+from connector.schema.spec import LINEAGE, CollectionSpec, FieldSpec, VectorFieldSpec
 
 T = TypeVar("T")
 
@@ -27,6 +27,9 @@ _LONGEST_WAIT = 2.0
 _PAGE_ROWS = 10_000
 _PAGE_BYTES = 8 << 20
 _SCALAR_BYTES = 512
+DYNAMIC = "$meta"
+"""The field that stands for all that rows hold beyond the declared fields."""
+
 _STORED: dict[str, Any] = {"float16": np.dtype("<f2"), "int8": np.dtype("i1"), "binary": np.dtype("u1"), "bfloat16": np.dtype("<u2")}
 
 
@@ -43,6 +46,8 @@ class Reader:
         self.connection = connection
         self.collection = collection
         self._vectors = {vector.name: vector for vector in spec.vectors}
+        self._declared = {one.name for one in spec.members}
+        self._everything = f'{LINEAGE[0]} != ""' if spec.lineage else every(spec.primary)
         self._row_bytes = {name: vector.row_bytes for name, vector in self._vectors.items()}
 
     def query(self, condition: str, fields: Sequence[str], *, limit: int | None = None) -> list[Row]:
@@ -53,7 +58,7 @@ class Reader:
 
     def scan(self, namespace: str | None, fields: Sequence[str]) -> Iterator[Row]:
         """Every row of a namespace (None: of the collection), in no promised order."""
-        return self.scan_where(_within(namespace), fields)
+        return self.scan_where(self._everything if namespace is None else equals(LINEAGE[0], namespace), fields)
 
     def scan_where(self, condition: str, fields: Sequence[str]) -> Iterator[Row]:
         """Every row that matches, in no promised order."""
@@ -74,7 +79,7 @@ class Reader:
 
     def count(self, namespace: str | None = None) -> int:
         """How many rows there are, strongly consistent."""
-        return self.count_where("" if namespace is None else _within(namespace))
+        return self.count_where("" if namespace is None else equals(LINEAGE[0], namespace))
 
     def count_where(self, condition: str) -> int:
         """How many rows match, strongly consistent."""
@@ -106,7 +111,12 @@ class Reader:
         return {"collection_name": self.collection, "filter": condition, "output_fields": list(fields)}
 
     def _row(self, found: Mapping[str, Any], fields: Sequence[str]) -> Row:
-        return {name: vector_of(self._vectors[name], found[name]) if name in self._vectors else plain(found[name]) for name in fields}
+        named = {
+            name: vector_of(self._vectors[name], found[name]) if name in self._vectors else plain(found[name])
+            for name in fields
+            if name != DYNAMIC
+        }
+        return named if DYNAMIC not in fields else {**{key: found[key] for key in found if key not in self._declared}, **named}
 
 
 def vector_of(field: VectorFieldSpec, value: Any) -> Any:
@@ -124,5 +134,7 @@ def plain(value: Any) -> Any:
     return list(value) if not isinstance(value, str | bytes | dict) and isinstance(value, Sequence) else value
 
 
-def _within(namespace: str | None) -> str:
-    return f'{LINEAGE[0]} != ""' if namespace is None else equals(LINEAGE[0], namespace)
+def every(primary: FieldSpec) -> str:
+    """A filter that every row passes, whoever wrote it; an iterator wants one."""
+    name = primary.name
+    return f'{name} >= ""' if primary.type == "VARCHAR" else f"{name} >= 0 or {name} < 0"

@@ -9,13 +9,13 @@ What Milvus can alter in place is altered (`altering.py`); anything else makes a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from connector.errors import ConfigError, PlanNeeded, Refused
 from connector.plan.actions import Action, CreateAlias, CreateCollection, CreateIndex, Drift, LoadCollection, Replace, render
 from connector.plan.altering import alterations, reload, repairs
 from connector.plan.generations import Generation, Have, Want, candidates, drift, generation_name, generation_number
-from connector.plan.stamp import EPOCH, STAMP, Stamp, compare, fields_of, indexes_of
+from connector.plan.stamp import EPOCH, PREVIOUS, STAMP, Stamp, compare, fields_of, indexes_of
 from connector.schema.spec import CollectionSpec
 
 __all__ = [
@@ -33,6 +33,7 @@ __all__ = [
     "Stamp",
     "Want",
     "candidates",
+    "check_fields",
     "diff",
     "differences",
     "drift",
@@ -40,6 +41,8 @@ __all__ = [
     "generation_name",
     "generation_number",
     "indexes_of",
+    "lost",
+    "moved",
     "render",
     "required",
     "standing",
@@ -125,6 +128,19 @@ def required(want: Want, have: Have, job: str) -> Generation:
     raise PlanNeeded(f"no generation of `{want.spec.name}` is what the code says", hint=f"connector plan {job}")
 
 
+def check_fields(one: Generation) -> None:
+    """Returns if rows of the stamped declaration can be written to a generation.
+
+    Raises:
+        PlanNeeded: Somebody added a field that has to be filled. A row without it is refused, or kills the server (Milvus 2.3.5).
+    """
+    known = fields_of(one.stamp.spec) if one.stamp is not None else one.fields
+    for name, live in one.fields.items():
+        if name not in known and not live.get("nullable"):
+            said = f"drift: {one.name} has a field `{name}` that is not in its stamp and must be filled: no row can be written"
+            raise PlanNeeded(said, hint="take it away again, or declare it (connector plan says what follows); nothing was written")
+
+
 def differences(want: Want, stamp: Stamp) -> tuple[str, ...]:
     """How the code differs from what a generation was made with, one sentence each; empty means the same."""
     return compare(stamp, want.spec.normalised(), want.identity)
@@ -154,13 +170,49 @@ def standing(one: Generation, have: Have, job: str) -> list[str]:
         waits = f"pending promote: {one.name} is filled beside the live {live.name}; when it is complete: connector promote {job}"
         earlier = f"{one.name} was live before {live.name}, which was made by other code; it is kept in step, for a rollback"
         said.append(waits if one.number > live.number else earlier)
-    return [*said, *(f"drift: {one.name}: {difference}; see connector plan {job}" for difference in drift(one))]
+    return [*said, *moved(have), *(f"drift: {one.name}: {difference}; see connector plan {job}" for difference in drift(one))]
+
+
+def moved(have: Have) -> list[str]:
+    """That somebody let the alias point elsewhere: a promote notes in a generation which one was live before it."""
+    live = have.live
+    if live is None or live.properties.get(PREVIOUS) or not any(one.number < live.number and one.epoch for one in have.generations):
+        return []
+    return [f"drift: the alias leads to {live.name}, and no promote made it live: somebody moved it"]
+
+
+def lost(name: str, actions: Sequence[Action], have: Have, last: str) -> list[str]:
+    """What somebody took away, a sentence each; the steps that make it again do not tell that it was there.
+
+    Args:
+        name: The declared collection.
+        actions: The steps.
+        have: What there is.
+        last: The physical collection that the last run of the job wrote to; "" if none is known.
+    """
+    filled = {one.name for one in have.generations if one.epoch}
+    said = []
+    if last not in {"", *(one.name for one in have.generations)} and generation_number(name, last) is not None:
+        said.append(f"drift: {last}, which the last run wrote to, is not there any more")
+    for action in actions:
+        match action:
+            case CreateIndex(collection, field) if collection in filled:
+                said.append(f"drift: {collection}: {field}: index in its stamp only: somebody dropped it")
+            case CreateAlias(alias, collection) if collection in filled:
+                said.append(f"drift: the alias {alias} is not there any more: somebody dropped it")
+            case _:
+                pass
+    return said
 
 
 def _check_name(name: str, have: Have) -> None:
-    hint = 'give the declared collection another name: class Products(Collection, name="...")'
+    hint = 'take it over (connector adopt), or give the declared collection another name: class Products(Collection, name="...")'
     if have.blocking is not None:
         raise ConfigError(f"`{have.blocking}` is a collection of its own, so no alias can have this name", hint=hint)
+    if have.alias_target is not None and have.live is None and have.generations:
+        was = have.generations[-1].name
+        said = f"`{name}` leads to `{have.alias_target}`, which connector did not make: somebody moved the alias"
+        raise ConfigError(said, hint=f"move it back in Milvus: alter_alias({was!r}, {name!r})")
     if have.alias_target is not None and have.live is None:
         raise ConfigError(f"`{name}` is an alias of `{have.alias_target}`, which connector did not make", hint=hint)
 

@@ -179,6 +179,20 @@ class Drift:
         return "\n".join((f"~ drift: {self.collection} is not what its stamp says", *(f"    {one}" for one in self.differences)))
 
 
+@dataclass(frozen=True, slots=True)
+class Differs:
+    """A collection that somebody else fills is not what its declaration says; nothing is done about it."""
+
+    risk: ClassVar[Risk] = "in place"
+    collection: str
+    differences: tuple[str, ...]
+
+    def describe(self) -> str:
+        """One line for a plan, and one for each difference."""
+        first = f"! differs: {self.collection} is not what the code says, and is not ours to alter (lineage=False)"
+        return "\n".join((first, *(f"    {one}" for one in self.differences)))
+
+
 Action: TypeAlias = (
     CreateCollection
     | CreateIndex
@@ -192,6 +206,7 @@ Action: TypeAlias = (
     | CreateAlias
     | Replace
     | Drift
+    | Differs
 )
 
 _KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in Action.__args__}

@@ -36,10 +36,13 @@ from connector.schema.indexes import (
     IVF_FLAT,
     IVF_PQ,
     IVF_SQ8,
+    OTHER,
+    OTHER_SCALAR,
     SCANN,
     SPARSE_INVERTED_INDEX,
     STL_SORT,
     TRIE,
+    UNINDEXED,
 )
 from connector.schema.spec import CollectionSpec, FieldSpec, VectorFieldSpec
 
@@ -56,10 +59,13 @@ __all__ = [
     "IVF_FLAT",
     "IVF_PQ",
     "IVF_SQ8",
+    "OTHER",
+    "OTHER_SCALAR",
     "SCANN",
     "SPARSE_INVERTED_INDEX",
     "STL_SORT",
     "TRIE",
+    "UNINDEXED",
     "Collection",
     "CollectionSpec",
     "Field",

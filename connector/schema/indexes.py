@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from connector.errors import SchemaError, explain
+from connector.errors import SchemaError, explain, nearest
 
 VectorKind: TypeAlias = Literal["float32", "float16", "bfloat16", "int8", "binary", "sparse"]
 DENSE: frozenset[VectorKind] = frozenset({"float32", "float16", "bfloat16", "int8"})
@@ -39,7 +39,9 @@ class _Index(BaseModel):
             try:
                 super().__init__(**given)
             except ValidationError as error:
-                raise SchemaError(f"index {type(self).__name__}: {explain(error)}", hint="correct the index") from None
+                names = [field.alias or name for name, field in type(self).model_fields.items()]
+                hint = nearest(str(error.errors()[0]["loc"][-1]), names)
+                raise SchemaError(f"index {type(self).__name__}: {explain(error)}", hint=hint) from None
 
     @property
     def type(self) -> str:
@@ -130,6 +132,40 @@ class SPARSE_INVERTED_INDEX(VectorIndex):  # noqa: N801 - Milvus's own name
     bm25_b: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
 
 
+class _Named(_Index):
+    """An index by its Milvus name, with the parameters that it is given; the server checks both."""
+
+    name: str
+    parameters: dict[str, Any] = {}
+
+    @property
+    def type(self) -> str:
+        """As given."""
+        return self.name
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """As given."""
+        return self.parameters
+
+
+class OTHER(_Named, VectorIndex):
+    """A vector index that has no class here, such as `OTHER(name="HNSW_SQ", parameters={"M": 16, "sq_type": "SQ8"})`."""
+
+    kinds: ClassVar[frozenset[str]] = DENSE | {"binary", "sparse"}
+
+
+class UNINDEXED(VectorIndex):
+    """No index at all: how a collection may be found that somebody else made. It cannot be searched."""
+
+    kinds: ClassVar[frozenset[str]] = DENSE | {"binary", "sparse"}
+
+    @property
+    def type(self) -> str:
+        """None."""
+        return ""
+
+
 class ScalarIndex(_Index):
     """An index over a scalar field, for filters."""
 
@@ -167,6 +203,12 @@ class BITMAP(ScalarIndex):
     """One bitmap a distinct value; for fields with few of them."""
 
     scalars: ClassVar[frozenset[str]] = _INTEGERS | {"BOOL", "VARCHAR", "ARRAY"}
+
+
+class OTHER_SCALAR(_Named, ScalarIndex):  # noqa: N801 - as the others
+    """A scalar index that has no class here."""
+
+    scalars: ClassVar[frozenset[str]] = _INTEGERS | {"BOOL", "FLOAT", "DOUBLE", "VARCHAR", "JSON", "ARRAY", "TIMESTAMPTZ", "GEOMETRY"}
 
 
 def default_index(kind: VectorKind) -> VectorIndex:

@@ -5,6 +5,7 @@ Every message begins with the file and the class, then the field, and says what 
 
 from __future__ import annotations
 
+import keyword
 import re
 import sys
 import types
@@ -14,8 +15,9 @@ from typing import Annotated, Any, NoReturn
 import pydantic
 
 from connector.errors import SchemaError, explain
+from connector.schema import indexes
 from connector.schema.fulltext import mistakes
-from connector.schema.indexes import DENSE, METRICS, VectorKind, default_index
+from connector.schema.indexes import DENSE, METRICS, UNINDEXED, VectorKind, default_index
 from connector.schema.spec import LINEAGE, MAX_VARCHAR, CollectionSpec, FieldSpec, VectorFieldSpec
 from connector.schema.values import convert
 
@@ -23,13 +25,25 @@ _PYTHON: dict[Any, str] = {bool: "BOOL", int: "INT64", float: "DOUBLE", str: "VA
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,254}")
 Spec = typing.TypeVar("Spec", bound=pydantic.BaseModel)
 
-_MAX_NAME = 240
-"""Most letters of a collection's name: Milvus takes 255, and physical names add the generation."""
+_MAX_NAME, _MAX_FOREIGN_NAME = 240, 255
+"""Most letters of a collection's name: Milvus takes 255, and physical names of ours add the generation."""
+_MAX_VECTORS = 10
+"""Most vector fields that any server can be set to take; Milvus's own setting is 4."""
 _MAX_DIM = 32_768
 _MAX_CAPACITY = 4_096
 _KEY_LENGTH = 32
 ABSENT: Any = object()
 """No default was given; None is one."""
+
+
+_TAKEN = {"annotations", "Any", "bool", "int", "float", "str", "dict", "list"}
+_OURS = {"Collection", "Field", "Vector", "VectorField", "BM25", "Int8", "Int16", "Int32", "Float32", "Timestamp", "Geometry"}
+
+
+def unwritable(name: str) -> bool:
+    """Whether a column of this name cannot stand in the body of a class, beside what such a body is written with."""
+    index = isinstance(getattr(indexes, name, None), type)
+    return not _NAME.fullmatch(name) or keyword.iskeyword(name) or name.startswith("__") or name in _TAKEN | _OURS or index
 
 
 class Vector:
@@ -48,6 +62,7 @@ class Reader:
 
     def __init__(self, cls: type) -> None:
         self.cls = cls
+        self.lineage = True
         module = sys.modules.get(cls.__module__)
         self.where = f"{getattr(module, '__file__', None) or cls.__module__}: {cls.__name__}"
 
@@ -64,8 +79,8 @@ class Reader:
         Raises:
             SchemaError: Something in the class cannot be.
         """
-        if not _NAME.fullmatch(options["name"]) or "__g" in options["name"] or len(options["name"]) > _MAX_NAME:
-            self.fail(f": `{options['name']}` cannot name a collection", f'use at most {_MAX_NAME} letters, digits and "_", and no "__g"')
+        self.lineage = options["lineage"]
+        self._check_name(options["name"])
         hints = self._hints()
         scalars: list[FieldSpec] = []
         vectors: list[VectorFieldSpec] = []
@@ -82,6 +97,12 @@ class Reader:
                 scalars.append(self._scalar(name, hint, declared.given))
         return self._collection(options, scalars, vectors)
 
+    def _check_name(self, name: str) -> None:
+        if self.lineage and (not _NAME.fullmatch(name) or "__g" in name or len(name) > _MAX_NAME):
+            self.fail(f": `{name}` cannot name a collection", f'use at most {_MAX_NAME} letters, digits and "_", and no "__g"')
+        if not _NAME.fullmatch(name) or len(name) > _MAX_FOREIGN_NAME:
+            self.fail(f": `{name}` cannot name a collection", f'use at most {_MAX_FOREIGN_NAME} letters, digits and "_"')
+
     def _hints(self) -> dict[str, Any]:
         """Annotations of the class and its bases, bases first."""
         try:
@@ -97,7 +118,7 @@ class Reader:
     def _declared(self, name: str) -> Declared:
         if not _NAME.fullmatch(name):
             self.fail(f".{name}: not a Milvus field name", 'use letters, digits and "_", at most 255')
-        if name.startswith("connector_"):
+        if name.startswith("connector_") and self.lineage:
             self.fail(f".{name}: names that begin with `connector_` are reserved for lineage", "choose another name")
         value = next((base.__dict__[name] for base in self.cls.__mro__ if name in base.__dict__), ABSENT)
         if isinstance(value, Declared):
@@ -115,6 +136,9 @@ class Reader:
             if not (given.get("primary_key") and kind == "VARCHAR"):
                 self.fail(f".{name}: only a `str` primary key can be generated", "write Field(primary_key=True, generated=True)")
             given["max_length"] = _KEY_LENGTH
+        for made in ("generated", "auto_id"):
+            if given.get(made) and self.lineage != (made == "generated"):
+                self.fail(f".{name}: {made} {_MADE[made][0]}", _MADE[made][1])
         if not text and given.get("max_length") is not None:
             self.fail(f".{name}: max_length is for `str`, this is {kind}", "remove max_length")
         if text and given.get("max_length") is None:
@@ -133,6 +157,8 @@ class Reader:
             self.fail(f"{place}: max_capacity {spec.max_capacity} does not fit", f"it is for list[...], 1 to {_MAX_CAPACITY}")
         if (spec.primary_key or spec.partition_key) and (spec.type not in {"VARCHAR", "INT64"} or spec.nullable):
             self.fail(f"{place}: a key must be `str` or `int` and never None, this is {spec.type}", "change its type")
+        if spec.auto_id and not spec.primary_key:
+            self.fail(f"{place}: only a primary key can be made by Milvus", "write Field(primary_key=True, auto_id=True)")
         if spec.index is not None and spec.type not in spec.index.scalars:
             self.fail(f"{place}: index {spec.index.type} does not fit {spec.type}", f"it indexes {', '.join(sorted(spec.index.scalars))}")
         if spec.primary_key and spec.default is not None:
@@ -192,9 +218,14 @@ class Reader:
         m = spec.index.params.get("m")
         if m and spec.dtype in DENSE and spec.dim is not None and spec.dim % m:
             self.fail(f"{place}: IVF_PQ m={m} does not divide dim {spec.dim}", "choose an m that divides dim")
+        self._check_filling(spec, place)
+
+    def _check_filling(self, spec: VectorFieldSpec, place: str) -> None:
         if spec.encoder is not None and ":" not in spec.encoder:
             self.fail(f"{place}: encoder `{spec.encoder}` names no kind", "write kind:model, such as transformers:org/name")
-        if spec.encoder is None and spec.source is None:
+        if self.lineage and isinstance(spec.index, UNINDEXED):
+            self.fail(f"{place}: UNINDEXED cannot be searched", "it is for lineage=False; give an index, or none for AUTOINDEX")
+        if self.lineage and spec.encoder is None and spec.source is None:
             self.fail(f"{place}: neither an encoder nor a source column", "write encoder=... or source=..., the column that holds vectors")
 
     def _build(self, model: type[Spec], name: str, values: dict[str, Any]) -> Spec:
@@ -215,12 +246,22 @@ class Reader:
             self.fail(": partitions are given, but no field is the partition key", "write Field(partition_key=True), or remove partitions")
         if not vectors:
             self.fail(": no vector field", "declare one: vector: Vector = VectorField(dim=..., encoder=...)")
+        if len(vectors) > _MAX_VECTORS:
+            self.fail(
+                f".{vectors[_MAX_VECTORS].name}: {len(vectors)} vector fields, a server takes {_MAX_VECTORS} at most", "declare fewer"
+            )
         for problem, hint in mistakes(scalars, vectors):
             self.fail(problem, hint)
         description = (self.cls.__doc__ or "").strip().split("\n")[0]
-        columns = {"fields": (*scalars, *lineage_fields()), "vectors": tuple(vectors)}
+        columns = {"fields": (*scalars, *(lineage_fields() if self.lineage else ())), "vectors": tuple(vectors)}
         values = {**options, **columns, "description": description, "where": self.where}
         return self._build(CollectionSpec, "", values)
+
+
+_MADE = {
+    "generated": ("is derived from the lineage that lineage=False goes without", "remove generated=True, or lineage=False"),
+    "auto_id": ("makes another key each time that a row is written", "declare a collection that somebody else fills: lineage=False"),
+}
 
 
 def lineage_fields() -> tuple[FieldSpec, ...]:

@@ -30,6 +30,7 @@ class FieldSpec(BaseModel):
         name: As in Milvus.
         type: The Milvus type.
         primary_key: This is the key.
+        auto_id: Milvus makes the key up; only where a collection is read (`CollectionSpec.lineage`).
         generated: The key is derived from the document (`record.generated_key`).
         partition_key: Rows are routed by this value.
         nullable: None is a value.
@@ -38,6 +39,7 @@ class FieldSpec(BaseModel):
         element: ARRAY: type of its elements.
         max_capacity: ARRAY: most elements.
         index: Scalar index, if any.
+        description: For people; not part of what is compared.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,6 +48,7 @@ class FieldSpec(BaseModel):
     type: ScalarType
     primary_key: bool = False
     generated: bool = False
+    auto_id: bool = False
     partition_key: bool = False
     nullable: bool = False
     default: Any = None
@@ -53,6 +56,7 @@ class FieldSpec(BaseModel):
     element: ScalarType | None = None
     max_capacity: int | None = None
     index: SerializeAsAny[ScalarIndex] | None = None
+    description: str = ""
 
 
 class VectorFieldSpec(BaseModel):
@@ -74,6 +78,7 @@ class VectorFieldSpec(BaseModel):
         options: Further keyword arguments of the encoder, such as prompts.
         nullable: A row without a source has no vector; otherwise it is rejected.
         analyzer: How the server cuts `source` into words, if it computes the vector (BM25); {}: its standard way.
+        description: For people; not part of what is compared.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -93,6 +98,7 @@ class VectorFieldSpec(BaseModel):
     options: dict[str, Any] = {}
     nullable: bool = False
     analyzer: dict[str, Any] | None = None
+    description: str = ""
 
     @property
     def computed(self) -> bool:
@@ -124,6 +130,7 @@ class CollectionSpec(BaseModel):
         partitions: Number of physical partitions of a partition key; None: the server's default.
         consistency: Consistency level of the collection.
         properties: Further collection properties (TTL, mmap), as Milvus names them.
+        lineage: Whether rows carry lineage. Without it the collection is somebody else's: it is read and copied, never written by a run.
         where: File and class, for messages; not part of the specification.
     """
 
@@ -138,12 +145,18 @@ class CollectionSpec(BaseModel):
     partitions: int | None = None
     consistency: Consistency = "Strong"
     properties: dict[str, str] = {}
+    lineage: bool = True
     where: str = ""
 
     @property
     def primary(self) -> FieldSpec:
         """The primary key."""
         return next(field for field in self.fields if field.primary_key)
+
+    @property
+    def members(self) -> tuple[FieldSpec | VectorFieldSpec, ...]:
+        """Every field."""
+        return (*self.fields, *self.vectors)
 
     @property
     def columns(self) -> tuple[FieldSpec, ...]:
@@ -166,14 +179,13 @@ class CollectionSpec(BaseModel):
         The encoder reference and its head are left out, because the encoder *identity* stands beside the
         specification in the stamp: the same model from another path is the same collection.
         """
-        scalars = [field.model_dump(exclude={"index"}, exclude_defaults=True) for field in self.fields]
+        scalars = [field.model_dump(exclude={"index", "description"}, exclude_defaults=True) for field in self.fields]
         vectors: list[dict[str, Any]] = [
             {"name": v.name, "dtype": v.dtype, "dim": v.dim, "metric": v.metric, "nullable": v.nullable}
             | ({"source": v.source, "analyzer": v.analyzer} if v.computed else {})
             for v in self.vectors
         ]
-        both: tuple[FieldSpec | VectorFieldSpec, ...] = (*self.fields, *self.vectors)
-        indexes = {f.name: {"type": f.index.type, **f.index.params} for f in both if f.index is not None}
+        indexes = {f.name: {"type": f.index.type, **f.index.params} for f in self.members if f.index is not None and f.index.type}
         return {
             "name": self.name,
             "fields": scalars,
@@ -184,4 +196,5 @@ class CollectionSpec(BaseModel):
             "partitions": self.partitions,
             "consistency": self.consistency,
             "properties": self.properties,
+            **({} if self.lineage else {"lineage": False}),
         }
