@@ -45,8 +45,8 @@ def _told(stations: Stations, options: Options) -> int | None:
     """How many documents there will be, where the source knows it without listing them (its method `total`)."""
     if options.only is not None:
         return len(options.only)
-    knows = options.select is None and stations.source.mode == "listing" and hasattr(stations.source, "total")
-    told: int | None = stations.source.total() if knows else None
+    total = getattr(stations.source, "total", None) if options.select is None and stations.source.mode == "listing" else None
+    told: int | None = total() if total is not None else None
     return told if told is None or options.limit is None else min(told, options.limit)
 
 

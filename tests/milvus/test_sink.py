@@ -32,7 +32,7 @@ class Numbers(Collection, name="numbers", dynamic=True):
     vector: Vector = VectorField(dim=2, source="v")
 
 
-def applied(connection: Connection, spec: CollectionSpec, **options: int) -> MilvusSink:
+def applied(connection: Connection, spec: CollectionSpec, **options: Any) -> MilvusSink:
     """A sink into a new collection."""
     catalog, want = Catalog(connection), Want(spec, {})
     catalog.apply(diff(want, catalog.have(spec.name)), want)
