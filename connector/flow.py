@@ -66,12 +66,13 @@ def parallel_map(
     workers: int,
     ahead: int | None = None,
     chunk: int = 1,
+    weight: Callable[[T], float] | None = None,
     size: Callable[[R], int] | None = None,
     max_bytes: int = 1 << 62,
 ) -> Iterator[R]:
     """Yields `function(item)` for each item, in order, computed by `workers` threads.
 
-    At most `ahead` chunks (default: workers + 2) are under way or waiting beside the one that is being consumed, and none is started while
+    A thread takes `chunk` items at a time, or, by `weight`, as many as together weigh so much. At most `ahead` chunks (default: workers + 2) are under way or waiting beside the one that is being consumed, and none is started while
     those that are done hold `max_bytes` by `size`. Closing the generator waits for what is under way, then closes `items`.
     """
     source = iter(items)
@@ -79,7 +80,7 @@ def parallel_map(
         if workers == 0:
             yield from map(function, source)
         else:
-            tasks = (partial(_apply, function, some) for some in _chunks(source, chunk))
+            tasks = (partial(_apply, function, some) for some in _chunks(source, chunk, weight))
             yield from _overlap(tasks, workers, ahead or workers + 2, _Room(size, max_bytes))
     finally:
         close(source)
@@ -128,23 +129,25 @@ def _overlap(tasks: Iterator[Callable[[], _Chunk[T]]], workers: int, ahead: int,
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _chunks(source: Iterator[T], count: int) -> Iterator[_Chunk[T]]:
+def _chunks(source: Iterator[T], count: int, weight: Callable[[T], float] | None) -> Iterator[_Chunk[T]]:
     some: _Chunk[T] = _Chunk()
     while not some.last:
-        some = _take(source, count)
+        some = _take(source, count, weight)
         yield some
 
 
-def _take(source: Iterator[T], count: int) -> _Chunk[T]:
-    """Up to `count` items; an error of the source ends the chunk, which carries it."""
+def _take(source: Iterator[T], count: int, weight: Callable[[T], float] | None = None) -> _Chunk[T]:
+    """Items that weigh `count` together, each 1 by default; an error of the source ends the chunk, which carries it."""
     some: _Chunk[T] = _Chunk()
+    left: float = count
     try:
-        while len(some.items) < count and not some.last:
+        while left > 0 and not some.last:
             item = next(source, _END)
             if item is _END:
                 some.last = True
             else:
                 some.items.append(item)
+                left -= 1 if weight is None else weight(item)
     except Exception as error:  # noqa: BLE001 - it is raised where the chunk is consumed
         some.error, some.last = error, True
     return some

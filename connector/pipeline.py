@@ -24,8 +24,8 @@ from connector.stations.listing import LOOKUP, listing
 from connector.stations.sweep import sweep
 from connector.stations.windows import row_bytes, windows
 
-CHUNK = 8
-"""Documents that a reading thread takes at a time."""
+CHUNK, HELD = 8, 1 / 16
+"""Documents that a reading thread takes at a time; one that is in memory already, as a table's row is, counts as so much of one."""
 
 AHEAD, AHEAD_BYTES = 16, 64 << 20
 """Most chunks of parsed documents, and bytes of their rows, that wait for their window."""
@@ -43,7 +43,8 @@ def run(stations: Stations, options: Options, monitor: Monitor) -> None:
     report, watch = monitor.report, monitor.watch
     listed = watch.each("list", listing(stations, options, report, monitor.stop))
     visits = prefetch(listed, depth=2 * min(stations.workers, 1), chunk=LOOKUP)
-    read = parallel_map(stations.read, visits, workers=stations.workers, ahead=AHEAD, chunk=CHUNK, size=_row_bytes, max_bytes=AHEAD_BYTES)
+    bounds = {"ahead": AHEAD, "chunk": CHUNK, "max_bytes": AHEAD_BYTES}
+    read = parallel_map(stations.read, visits, workers=stations.workers, weight=_weight, size=_row_bytes, **bounds)
     encoded = prefetch(stations.encode(windows(read, stations.limits)), depth=min(stations.workers, 1))
     with closing(encoded):  # type: ignore[type-var]  # it is a generator
         for window in encoded:
@@ -56,6 +57,10 @@ def run(stations: Stations, options: Options, monitor: Monitor) -> None:
     if stations.sync == "mirror" and stations.source.mode == "listing" and not options.partial:
         with watch.time("sweep"):
             sweep(stations, options, report, monitor.stop)
+
+
+def _weight(visit: Visit) -> float:
+    return HELD if visit.document.held else 1
 
 
 def _row_bytes(visit: Visit) -> int:

@@ -53,16 +53,16 @@ class _Meter(Stopwatch):
         super().__init__()
         self.alone: dict[str, Alone] = {}
 
-    @contextlib.contextmanager
-    def time(self, station: str) -> Iterator[None]:
-        """Times a block by both clocks."""
-        start, cores = time.perf_counter(), time.process_time()
-        try:
-            yield
-        finally:
-            one = self.alone.setdefault(station, Alone())
-            one.seconds += time.perf_counter() - start
-            one.core_seconds += time.process_time() - cores
+    def now(self) -> tuple[float, float]:
+        """By both clocks."""
+        return time.perf_counter(), time.process_time()
+
+    def lap(self, station: str, since: tuple[float, float]) -> tuple[float, float]:
+        """Adds what passed by both clocks."""
+        now, one = self.now(), self.alone.setdefault(station, Alone())
+        one.seconds += now[0] - since[0]
+        one.core_seconds += now[1] - since[1]
+        return now
 
 
 class _Sample:

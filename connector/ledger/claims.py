@@ -6,6 +6,8 @@ Keys that are generated belong to one document by their derivation and are not h
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
+from collections.abc import Sequence
 
 from connector.ledger.file import LedgerFile, chunks, marks
 from connector.record import Key, Visit, Window
@@ -20,10 +22,7 @@ class ClaimTable(LedgerFile):
     def claim(self, db: sqlite3.Connection, window: Window, keys: dict[int, Key], *, take_over: bool, append: bool) -> dict[int, str]:
         """Gives keys (by row index) to the documents of a window; returns those that stay with another one, as `Ledger.begin` says."""
         documents = {index: visit.key for index, visit, _ in window.whose() if index in keys}
-        owners: dict[Key, str] = {}
-        for some in chunks(list(keys.values())):
-            sql = f"SELECT pk, document FROM owned WHERE scope = ? AND pk IN ({marks(some)})"
-            owners.update(db.execute(sql, (self._scope, *some)))
+        owners = self._owners(db, list(keys.values()))
         here = {(documents[index], key) for index, key in keys.items()}
         done_here = {part.visit.key for part in window.parts if part.last and part.visit.writes}
         conflicts: dict[int, str] = {}
@@ -59,12 +58,26 @@ class ClaimTable(LedgerFile):
                 db.execute(sql, (status, lost, self._scope, owner))
         self._robbed = {}
 
-    def own(self, db: sqlite3.Connection, visit: Visit) -> None:
-        """Gives the document the keys of its rows; one that another document had until now is a row less of that one."""
-        db.execute("DELETE FROM owned WHERE scope = ? AND document = ?", (self._scope, visit.key))
-        for some in chunks(list(visit.acknowledged)):
-            sql = f"SELECT document, count(*) FROM owned WHERE scope = ? AND pk IN ({marks(some)}) GROUP BY document"
-            for loser, lost in db.execute(sql, (self._scope, *some)).fetchall():
-                sql = "UPDATE document SET rows = max(0, rows - ?), digest = NULL WHERE scope = ? AND key = ?"
-                db.execute(sql, (lost, self._scope, loser))
-            db.executemany("INSERT OR REPLACE INTO owned VALUES (?, ?, ?)", ((self._scope, pk, visit.key) for pk in some))
+    def owned(self, documents: Sequence[str]) -> list[tuple[str, Key]]:
+        """The natural keys that these documents own, each with its document."""
+        sql = "SELECT document, pk FROM owned WHERE scope = ? AND document IN"
+        return [(document, pk) for some in chunks(documents) for document, pk in self._rows(f"{sql} ({marks(some)})", self._scope, *some)]
+
+    def own(self, db: sqlite3.Connection, visits: Sequence[Visit]) -> None:
+        """Gives documents the keys of their rows, and no others; one that another document had until now is a row less of that one."""
+        now = {pk: visit.key for visit in visits for pk in visit.acknowledged}  # of two that gave one key, the later one has it
+        before = {pk: document for document, pk in self.owned([visit.key for visit in visits])}
+        db.executemany("DELETE FROM owned WHERE scope = ? AND pk = ?", [(self._scope, pk) for pk in before if pk not in now])
+        new = [pk for pk, document in now.items() if before.get(pk) != document]
+        lost = Counter(self._owners(db, [pk for pk in new if pk not in before]).values())
+        lost.update(visit.key for visit in visits for pk in visit.acknowledged if now[pk] != visit.key)
+        sql = "UPDATE document SET rows = max(0, rows - ?), digest = NULL WHERE scope = ? AND key = ?"
+        db.executemany(sql, [(rows, self._scope, loser) for loser, rows in lost.items()])
+        db.executemany("INSERT OR REPLACE INTO owned VALUES (?, ?, ?)", [(self._scope, pk, now[pk]) for pk in new])
+
+    def _owners(self, db: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, str]:
+        """Which documents own these keys."""
+        owners: dict[Key, str] = {}
+        for some in chunks(keys):
+            owners.update(db.execute(f"SELECT pk, document FROM owned WHERE scope = ? AND pk IN ({marks(some)})", (self._scope, *some)))
+        return owners

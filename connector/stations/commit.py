@@ -30,16 +30,14 @@ def commit(window: Window, stations: Stations, report: RunReport, watch: Stopwat
         receipt = stations.sink.write(window)
         window.bad |= {index: ("write", reason) for index, reason in receipt.rejects.items()}
         _settle(window, keys, receipt.acknowledged)
-        stale = _stale(window, stations)
+        stale = stations.ledger.stale([part.visit for part in window.parts if part.last and part.visit.writes])
         report.rows.deleted += stations.sink.delete(stale) if stale else 0
     hit("stale.deleted")
     with watch.time("ledger"):
         stations.ledger.complete(window, report.run_id, take_over=cursor)
     hit("ledger.completed")
     report.rows.upserted += len(receipt.acknowledged)
-    for part in window.parts:
-        if part.last:
-            report.count(part.visit)
+    report.count_committed([part.visit for part in window.parts if part.last])
 
 
 def _settle(window: Window, keys: dict[int, Key], acknowledged: list[int]) -> None:
@@ -54,13 +52,3 @@ def _settle(window: Window, keys: dict[int, Key], acknowledged: list[int]) -> No
     for part in window.parts:
         if part.last and part.visit.outcome is None:
             part.visit.outcome = "written"
-
-
-def _stale(window: Window, stations: Stations) -> list[Key]:
-    """Keys of rows that earlier versions left behind, of the documents that end in this window."""
-    stale: list[Key] = []
-    for part in window.parts:
-        visit = part.visit
-        if part.last and visit.writes:
-            stale += (key for key in stations.ledger.keys_of(visit.key) if key not in visit.acknowledged)
-    return stale
