@@ -49,12 +49,12 @@ def _one_by_one(window: Window, field: VectorFieldSpec, source: str, array: npt.
     left = [index for index in range(len(window.rows)) if index not in window.bad]
     if array.dtype != np.float32 or not left:
         return left
-    values = [window.rows[index].get(source) for index in left]
+    values: list[Any] = [window.rows[index].get(source) for index in left]
     shape, kinds = (field.dim,), {np.dtype(np.float32), np.dtype(np.float64)}
     alike = all(type(value) is np.ndarray and value.shape == shape and value.dtype in kinds for value in values)
     if not alike:
         return left
-    matrix = np.concatenate(values).reshape(len(left), -1)
+    matrix: npt.NDArray[Any] = np.concatenate(values).reshape(len(left), -1)
     fit = _fit(matrix, field)
     array[[index for index, good in zip(left, fit, strict=True) if good]] = matrix[fit]
     return [index for index, good in zip(left, fit, strict=True) if not good]
