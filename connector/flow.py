@@ -72,9 +72,9 @@ def parallel_map(
 ) -> Iterator[R]:
     """Yields `function(item)` for each item, in order, computed by `workers` threads.
 
-    A thread takes `chunk` items at a time, or, by `weight`, as many as together weigh so much. At most `ahead` chunks (default: workers + 2)
-    are under way or waiting beside the one that is being consumed, and none is started while those that are done hold `max_bytes` by `size`.
-    Closing the generator waits for what is under way, then closes `items`.
+    A thread takes `chunk` items at a time, or, by `weight`, as many as together weigh so much. At most `ahead` chunks (default: two more
+    than workers) are under way or waiting beside the one that is being consumed, and none is started while those that are done hold
+    `max_bytes` by `size`. Closing the generator waits for what is under way, then closes `items`.
     """
     source = iter(items)
     try:

@@ -2,9 +2,9 @@
 
     LIST -> SKIP -> READ -> SKIP -> PARSE -> SPLIT -> WINDOW -> ENCODE -> CONFORM -> WRITE -> COMMIT -> SWEEP
 
-Everything to the left of CONFORM runs ahead in threads; CONFORM, WRITE and COMMIT run in the caller's thread, window after window in
-listing order, so what is committed is always a prefix of the listing. Every arrow is an iterator: a station pulls from the one before
-it, and nothing holds more than a bounded number of documents, windows and bytes.
+Everything to the left of CONFORM runs ahead in threads; CONFORM and COMMIT run in the caller's thread, and WRITE beside them, window
+after window in listing order, so what is committed is always a prefix of the listing. Every arrow is an iterator: a station pulls from
+the one before it, and nothing holds more than a bounded number of documents, windows and bytes.
 
     stations/listing.py  LIST and SKIP by version     stations/reading.py  READ, SKIP by content, PARSE, SPLIT
     stations/windows.py  WINDOW                       encoding/            ENCODE
@@ -19,7 +19,7 @@ from connector.faults import hit
 from connector.flow import parallel_map, prefetch
 from connector.record import Visit
 from connector.stations import Monitor, Options, Stations
-from connector.stations.commit import commit
+from connector.stations.commit import Committer
 from connector.stations.listing import LOOKUP, listing
 from connector.stations.sweep import sweep
 from connector.stations.windows import row_bytes, windows
@@ -46,13 +46,17 @@ def run(stations: Stations, options: Options, monitor: Monitor) -> None:
     bounds = {"ahead": AHEAD, "chunk": CHUNK, "max_bytes": AHEAD_BYTES}
     read = parallel_map(stations.read, visits, workers=stations.workers, weight=_weight, size=_row_bytes, **bounds)
     encoded = prefetch(stations.encode(windows(read, stations.limits)), depth=min(stations.workers, 1))
-    with closing(encoded):  # type: ignore[type-var]  # it is a generator
-        for window in encoded:
-            hit("window.encoded")
+    with closing(encoded), closing(Committer(stations, monitor)) as committer:  # type: ignore[type-var]  # it is a generator
+        try:
+            for window in encoded:
+                hit("window.encoded")
+                with monitor.stop.shield():
+                    committer(window)
+                monitor.stop.check_time()
+        finally:
             with monitor.stop.shield():
-                commit(window, stations, report, watch)
-            monitor.on_window(report)
-            monitor.stop.check_time()
+                committer.finish()  # what was sent is committed, however the run ends
+    monitor.stop.check_time()
     monitor.stop.check()  # stations that are asked to stop end quietly; what they did not list has not vanished
     if stations.sync == "mirror" and stations.source.mode == "listing" and not options.partial:
         with watch.time("sweep"):

@@ -7,13 +7,12 @@ write and commit: a bounded number of rows in listing order, from a part of one 
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
-import math
-import operator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from connector.spelling import canonical, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -268,7 +267,7 @@ def content_hash(data: bytes | None, fields: Row) -> str:
         fields: The source's own fields that end up in rows; a file's unused modification time is left out by the
             caller, so that touching a file changes nothing.
     """
-    text = _canonical(fields)
+    text = canonical(fields)
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
     if data is not None:
         digest.update(b"\0")
@@ -278,64 +277,4 @@ def content_hash(data: bytes | None, fields: Row) -> str:
 
 def fingerprint(parts: dict[str, Any]) -> str:
     """Hash of a normalised description (16 hex digits), for comparing, not for security."""
-    return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=_plain).encode(), digest_size=8).hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    """How a value that JSON lacks enters a hash: its type's name and its repr, bytes by their own hash.
-
-    The same value must come out the same in every process, so sets are sorted, and arrays of objects, whose bytes are addresses, are lists.
-    """
-    kind = type(value).__name__
-    if isinstance(value, set | frozenset):
-        return [kind, *sorted(map(repr, value))]
-    if getattr(getattr(value, "dtype", None), "hasobject", False):
-        return [kind, value.tolist()]
-    if hasattr(value, "tobytes"):
-        form = [str(getattr(value, name, "")) for name in ("dtype", "shape", "mode", "size")]
-        return [kind, *form, hashlib.blake2b(value.tobytes(), digest_size=16).hexdigest()]
-    if isinstance(value, bytes):
-        return f"bytes:{hashlib.blake2b(value, digest_size=16).hexdigest()}"
-    return f"{kind}:{value!r}"
-
-
-def _canonical(fields: Row) -> str:
-    """What `_CANONICAL` makes of a dict, put together from its values: a third of the time where these are plain or vectors."""
-    try:
-        named = sorted(fields.items(), key=_name)
-        return "{" + ", ".join([f"{quoted(name)}: {PLAIN.get(type(value), _other)(value)}" for name, value in named]) + "}"
-    except TypeError:  # a name that is no text
-        return _CANONICAL.encode(fields)
-
-
-def _other(value: Any) -> str:
-    """The text of a value that is not plain; vectors, which tables are full of, without the detour over the encoder."""
-    if type(value).__name__ != "ndarray" or value.dtype.kind not in "fiu":
-        return _CANONICAL.encode(value)
-    content = hashlib.blake2b(value if value.flags.c_contiguous else value.tobytes(), digest_size=16).hexdigest()
-    return f'{_form(value.dtype, value.shape, value.size)}"{content}"]'
-
-
-@functools.lru_cache
-def _form(dtype: Any, shape: tuple[int, ...], size: int) -> str:
-    """The text of a vector before its content's hash; numpy takes longer to spell a type than the hash takes."""
-    return f'["ndarray", {quoted(str(dtype))}, "{shape}", "", "{size}", '
-
-
-def _number(value: float) -> str:
-    return float.__repr__(value) if math.isfinite(value) else _CANONICAL.encode(value)
-
-
-_CANONICAL = json.JSONEncoder(sort_keys=True, default=_plain, ensure_ascii=False)
-"""Made once: it is called for every document of every run."""
-
-quoted: Callable[[str], str] = json.encoder.encode_basestring
-PLAIN: dict[type, Callable[[Any], str]] = {
-    str: quoted,
-    int: int.__repr__,
-    float: _number,
-    bool: lambda value: "true" if value else "false",
-    type(None): lambda _: "null",
-}
-"""How JSON spells plain values, by their type."""
-_name = operator.itemgetter(0)
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=plain).encode(), digest_size=8).hexdigest()

@@ -7,8 +7,9 @@ once a batch. Measured on two cores with a 6-layer BERT in bfloat16: a fifth fas
 from __future__ import annotations
 
 import abc
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -25,6 +26,8 @@ from connector.errors import EncodeError, OutOfMemory
 from connector.interfaces import Head, ModelIdentity, Output, Prepared
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 THREADS = torch.get_num_threads()
 """Threads that torch had when this module was first needed: the lanes change the number that it tells later."""
@@ -100,6 +103,7 @@ class LaneModel(abc.ABC):
         self._part, self._device = PartSize(part), device
         self._network = network
         self._name = name
+        self._compiled: Any = None
 
     def forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
         """One pass over the items; one output a head, float32: (n, dim), or n arrays (tokens, dim) where a head does not pool.
@@ -140,9 +144,26 @@ class LaneModel(abc.ABC):
             facts = {"device": device_name(self._device), "cores": CORES, "precision": self.precision, "torch": torch.__version__}
             self._part = PartSize(self._part.now, cache_key(model=asdict(model), **facts))
 
+    def compile(self) -> None:
+        """Has torch compile what is computed, for inputs of any shape, when it is first needed."""
+        self._compiled = torch.compile(self._compute, dynamic=True)
+
     def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
         """The pass itself; may raise anything."""
-        outputs = self._runner.run(self._parts(items, self._part.now), self._arrays, partial(self._compute, heads=heads))
+        if self._compiled is not None:
+            try:
+                return self._passed(items, heads, self._compiled)
+            except Exception as error:
+                if is_out_of_memory(error):
+                    raise
+                self._compiled = None
+                first = str(error).strip().partition("\n")[0][:200]
+                self.notes.append(f"`compile` failed, and the network runs as it is: {type(error).__name__}: {first}")
+                log.warning("model %s: %s", self._name, self.notes[-1])
+        return self._passed(items, heads, self._compute)
+
+    def _passed(self, items: Sequence[Prepared], heads: Sequence[Head], compute: Callable[..., list[Late]]) -> list[Output]:
+        outputs = self._runner.run(self._parts(items, self._part.now), self._arrays, partial(compute, heads=heads))
         return [joined(one) for one in zip(*outputs, strict=True)]
 
     @abc.abstractmethod
@@ -160,7 +181,7 @@ class LaneModel(abc.ABC):
     def close(self) -> None:
         """Frees the weights."""
         self._runner.close()
-        self._network = None
+        self._network = self._compiled = None
         free()
 
 

@@ -32,6 +32,7 @@ class EncodingCounters:
         cost: Sum of what the inputs cost.
         padded: Sum of what the micro-batches cost, padding included.
         startup_s: Seconds spent on loading models.
+        mutex: Held while they change: several replicas may count.
     """
 
     encoded: int = 0
@@ -42,6 +43,7 @@ class EncodingCounters:
     cost: int = 0
     padded: int = 0
     startup_s: float = 0.0
+    mutex: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @property
     def padding(self) -> float:
@@ -86,9 +88,8 @@ class Replica:
         done = 0
         while done < len(order) and not self.stop.is_set():
             batch = self._cut(items, order, done)
-            outputs = self._forward([items[index] for index in batch], heads)
+            outputs = self.forward([items[index] for index in batch], heads)
             if outputs is None and len(batch) > 1:
-                self.budget = max(1, len(batch) // 2 * items[batch[0]].cost)
                 continue
             done += len(batch)
             yield batch, outputs
@@ -97,20 +98,23 @@ class Replica:
         dearest = max(1, items[order[start]].cost)
         return order[start : start + max(1, self.budget // dearest)]
 
-    def _forward(self, items: list[Prepared], heads: Sequence[Head]) -> list[Output] | None:
-        """The outputs, or None when memory ran out; by then the exception and all that it held are gone."""
+    def forward(self, items: list[Prepared], heads: Sequence[Head]) -> list[Output] | None:
+        """One micro-batch: the outputs, or None when memory ran out; by then the exception and all that it held are gone."""
         with self.stopwatch.time("encode"):
             try:
                 outputs = self.model.forward(items, heads)
             except OutOfMemory as error:
                 self.shortage = error.message
-                self.counters.halvings += 1
+                with self.counters.mutex:
+                    self.counters.halvings += 1
+                self.budget = max(1, len(items) // 2 * max(item.cost for item in items))
                 return None
-        self.counters.forwards += 1
-        self.counters.encoded += len(items)
-        self.counters.truncated += sum(item.truncated for item in items)
-        self.counters.cost += sum(item.cost for item in items)
-        self.counters.padded += len(items) * max(item.cost for item in items)
+        with self.counters.mutex:
+            self.counters.forwards += 1
+            self.counters.encoded += len(items)
+            self.counters.truncated += sum(item.truncated for item in items)
+            self.counters.cost += sum(item.cost for item in items)
+            self.counters.padded += len(items) * max(item.cost for item in items)
         return outputs
 
 

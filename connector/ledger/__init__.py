@@ -144,7 +144,7 @@ class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
                 self.record_rejects(db, visit, run)
             values = [(self._scope, partition, json.dumps(position)) for partition, position in places.items()]
             db.executemany("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", values)
-            self.settle_claims(db, take_over=take_over)
+            self.settle_claims(db, window, take_over=take_over)
 
     def stale(self, visits: Sequence[Visit]) -> list[Key]:
         """Keys of rows that earlier versions of these documents left behind: what may be there, and was not written in this run."""

@@ -16,8 +16,8 @@ from connector.record import Key, Visit, Window
 class ClaimTable(LedgerFile):
     """Adds the owners of natural keys to the ledger's file."""
 
-    _robbed: dict[str, tuple[str, int]] = {}  # noqa: RUF012 - never changed in place
-    """Between `claim` and `settle_claims`: who loses rows, its status before, how many."""
+    _robbed: dict[int, dict[str, tuple[str, int]]] = {}  # noqa: RUF012 - never changed in place
+    """Between `claim` and `settle_claims`, by window: who loses rows, its status before, how many."""
 
     def claim(self, db: sqlite3.Connection, window: Window, keys: dict[int, Key], *, take_over: bool, append: bool) -> dict[int, str]:
         """Gives keys (by row index) to the documents of a window; returns those that stay with another one, as `Ledger.begin` says."""
@@ -26,7 +26,7 @@ class ClaimTable(LedgerFile):
         here = {(documents[index], key) for index, key in keys.items()}
         done_here = {part.visit.key for part in window.parts if part.last and part.visit.writes}
         conflicts: dict[int, str] = {}
-        self._robbed = {}
+        robbed: dict[str, tuple[str, int]] = {}
         for index, key in keys.items():
             owner, mine = owners.get(key, documents[index]), documents[index]
             if owner == mine:
@@ -36,27 +36,32 @@ class ClaimTable(LedgerFile):
             if seen and not gives_up:
                 conflicts[index] = owner
             elif not gives_up:
-                self._rob(db, owner)
+                self._rob(db, owner, robbed)
+        self._robbed = {**self._robbed, id(window): robbed} if robbed else self._robbed
         claims = ((self._scope, key, documents[index]) for index, key in keys.items() if index not in conflicts)
         db.executemany("INSERT INTO owned VALUES (?, ?, ?) ON CONFLICT (scope, pk) DO UPDATE SET document = excluded.document", claims)
         return conflicts
 
-    def _rob(self, db: sqlite3.Connection, owner: str) -> None:
+    def robs(self, window: Window) -> bool:
+        """Whether documents that are not in this window lose rows to it, until it is completed."""
+        return id(window) in self._robbed
+
+    def _rob(self, db: sqlite3.Connection, owner: str, robbed: dict[str, tuple[str, int]]) -> None:
         """Notes that a document is about to lose a row to another one, and what it was before."""
         where = (self._scope, owner)
         (status,) = db.execute("SELECT status FROM document WHERE scope = ? AND key = ?", where).fetchone() or ("writing",)
-        if owner in self._robbed or status != "writing":
-            before, lost = self._robbed.get(owner, (status, 0))
-            self._robbed[owner] = (before, lost + 1)
+        if owner in robbed or status != "writing":
+            before, lost = robbed.get(owner, (status, 0))
+            robbed[owner] = (before, lost + 1)
         db.execute("UPDATE document SET status = 'writing' WHERE scope = ? AND key = ?", where)
 
-    def settle_claims(self, db: sqlite3.Connection, *, take_over: bool) -> None:
+    def settle_claims(self, db: sqlite3.Connection, window: Window, *, take_over: bool) -> None:
         """Finishes the documents that lost rows to this window (`take_over`); else they wait in `writing` to be read again."""
         if take_over:
-            for owner, (status, lost) in self._robbed.items():
+            for owner, (status, lost) in self._robbed.get(id(window), {}).items():
                 sql = "UPDATE document SET status = ?, rows = max(0, rows - ?), digest = NULL WHERE scope = ? AND key = ?"
                 db.execute(sql, (status, lost, self._scope, owner))
-        self._robbed = {}
+        self._robbed = {key: robbed for key, robbed in self._robbed.items() if key != id(window)}
 
     def owned(self, documents: Sequence[str]) -> list[tuple[str, Key]]:
         """The natural keys that these documents own, each with its document."""

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from connector.record import PLAIN, Key, quoted
+from connector.record import Key
 from connector.schema.spec import CollectionSpec, FieldSpec, VectorFieldSpec
+from connector.spelling import PLAIN, quoted
 
 DIGEST_BITS = 63
 """SQLite's integers are signed."""
