@@ -107,7 +107,8 @@ class Replica:
                 self.shortage = error.message
                 with self.counters.mutex:
                     self.counters.halvings += 1
-                self.budget = max(1, len(items) // 2 * max(item.cost for item in items))
+                if len(items) > 1:
+                    self.budget = max(1, len(items) // 2 * max(item.cost for item in items))
                 return None
         with self.counters.mutex:
             self.counters.forwards += 1
