@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -28,15 +30,23 @@ def bench(
     device: Annotated[str | None, typer.Option(help="Measure on this device instead of the job's own: cpu, cuda, cuda:1.")] = None,
     seconds: Annotated[float, typer.Option(min=0.1, help="How long the sample keeps one station after the other busy.")] = 20.0,
     no_write: Annotated[bool, typer.Option("--no-write", help="Write nowhere, not even to a throw-away collection.")] = False,
+    timeline: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Write what each station of the pipeline did when, for ui.perfetto.dev.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure the model, each station and the pipeline on a sample; touches nothing of the job."""
     from connector.commands.benching import bench_job
     from connector.stopping import Stop
+    from connector.timeline import Timeline
 
-    stop = Stop()
+    stop, turns = Stop(), Timeline() if timeline else None
     with errors(as_json=as_json), stop.on_signals():
-        result = bench_job(load_job(job), seconds=seconds, device=device, write=not no_write, stop=stop)
+        if timeline is not None and not timeline.absolute().parent.is_dir():
+            raise ConfigError(f"{timeline}: there is no such folder", hint="give a file in a folder that exists")
+        result = bench_job(load_job(job), seconds=seconds, device=device, write=not no_write, stop=stop, timeline=turns)
+        if timeline is not None and turns is not None:
+            timeline.write_text(json.dumps(turns.chrome()), encoding="utf-8")
         show(result.document() if as_json else result, as_json=as_json, text=str)
 
 
