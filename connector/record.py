@@ -12,8 +12,6 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from connector.spelling import canonical, plain
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -259,15 +257,15 @@ def generated_key(namespace: str, document: str, ordinal: int) -> str:
     return hashlib.blake2b(f"{namespace}\0{document}\0{ordinal}".encode(), digest_size=16).hexdigest()
 
 
-def content_hash(data: bytes | None, fields: Row) -> str:
+def content_hash(data: bytes | None, fields: Row, spell: Callable[[Row], str] | None = None) -> str:
     """Hash of what a document's rows are made from: 32 hex digits (blake2b-128).
 
     Args:
         data: The payload's bytes, if any.
-        fields: The source's own fields that end up in rows; a file's unused modification time is left out by the
-            caller, so that touching a file changes nothing.
+        fields: The source's own fields that end up in rows: without a file's unused modification time, so that touching changes nothing.
+        spell: A quicker way to the text that `CANONICAL` makes of them.
     """
-    text = canonical(fields)
+    text = (spell or CANONICAL.encode)(fields)
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16)
     if data is not None:
         digest.update(b"\0")
@@ -277,4 +275,26 @@ def content_hash(data: bytes | None, fields: Row) -> str:
 
 def fingerprint(parts: dict[str, Any]) -> str:
     """Hash of a normalised description (16 hex digits), for comparing, not for security."""
-    return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=plain).encode(), digest_size=8).hexdigest()
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True, default=_plain).encode(), digest_size=8).hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    """How a value that JSON lacks enters a hash: its type's name and its repr, bytes by their own hash.
+
+    The same value must come out the same in every process, so sets are sorted, and arrays of objects, whose bytes are addresses, are lists.
+    """
+    kind = type(value).__name__
+    if isinstance(value, set | frozenset):
+        return [kind, *sorted(map(repr, value))]
+    if getattr(getattr(value, "dtype", None), "hasobject", False):
+        return [kind, value.tolist()]
+    if hasattr(value, "tobytes"):
+        form = [str(getattr(value, name, "")) for name in ("dtype", "shape", "mode", "size")]
+        return [kind, *form, hashlib.blake2b(value.tobytes(), digest_size=16).hexdigest()]
+    if isinstance(value, bytes):
+        return f"bytes:{hashlib.blake2b(value, digest_size=16).hexdigest()}"
+    return f"{kind}:{value!r}"
+
+
+CANONICAL = json.JSONEncoder(sort_keys=True, default=_plain, ensure_ascii=False)
+"""Made once: it is called for every document of every run."""

@@ -13,6 +13,7 @@ from connector.errors import ConfigError, ConnectorError, DocumentError
 from connector.faults import hit
 from connector.record import Payload, Row, Visit, content_hash
 from connector.report import Stopwatch
+from connector.spelling import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -101,7 +102,7 @@ class Reader:
             payload = Payload(fields, None, payload.media_type)
         wanted = fields if self.wanted is None else self.wanted
         used = {name: fields[name] for name in wanted if name in fields}
-        visit.content = content_hash(payload.data, used if self.paths is None else self.paths.content(used))
+        visit.content = content_hash(payload.data, used if self.paths is None else self.paths.content(used), canonical)
         return payload
 
     def _check_size(self, size: int | None) -> None:
