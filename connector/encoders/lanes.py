@@ -9,7 +9,7 @@ from __future__ import annotations
 import abc
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -103,7 +103,7 @@ class LaneModel(abc.ABC):
         self._part, self._device = PartSize(part), device
         self._network = network
         self._name = name
-        self._compiled: Any = None
+        self._compiled: list[Any] = []
 
     def forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
         """One pass over the items; one output a head, float32: (n, dim), or n arrays (tokens, dim) where a head does not pool.
@@ -145,25 +145,30 @@ class LaneModel(abc.ABC):
             self._part = PartSize(self._part.now, cache_key(model=asdict(model), **facts))
 
     def compile(self) -> None:
-        """Has torch compile what is computed, for inputs of any shape, when it is first needed."""
-        self._compiled = torch.compile(self._compute, dynamic=True)
+        """Has torch compile the network when it is first needed, for inputs of any shape; its parts, too, by which some models are called."""
+        self._compile(self._network)
+
+    def _compile(self, network: Any) -> None:
+        for module in (network, *network.children()):
+            module.compile(dynamic=True)
+            self._compiled.append(module)
 
     def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
         """The pass itself; may raise anything."""
-        if self._compiled is not None:
-            try:
-                return self._passed(items, heads, self._compiled)
-            except Exception as error:
-                if is_out_of_memory(error):
-                    raise
-                self._compiled = None
-                first = str(error).strip().partition("\n")[0][:200]
-                self.notes.append(f"`compile` failed, and the network runs as it is: {type(error).__name__}: {first}")
-                log.warning("model %s: %s", self._name, self.notes[-1])
-        return self._passed(items, heads, self._compute)
+        try:
+            return self._passed(items, heads)
+        except Exception as error:
+            if not self._compiled or is_out_of_memory(error):
+                raise
+            said = " ".join(str(error).split())[:200]
+            self.notes.append(f"`compile` failed, and the network runs as it is: {type(error).__name__}: {said}")
+            log.warning("model %s: %s", self._name, self.notes[-1])
+        while self._compiled:
+            self._compiled.pop()._compiled_call_impl = None  # noqa: SLF001 - torch has no way back of its own
+        return self._passed(items, heads)
 
-    def _passed(self, items: Sequence[Prepared], heads: Sequence[Head], compute: Callable[..., list[Late]]) -> list[Output]:
-        outputs = self._runner.run(self._parts(items, self._part.now), self._arrays, partial(compute, heads=heads))
+    def _passed(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
+        outputs = self._runner.run(self._parts(items, self._part.now), self._arrays, partial(self._compute, heads=heads))
         return [joined(one) for one in zip(*outputs, strict=True)]
 
     @abc.abstractmethod
@@ -181,7 +186,8 @@ class LaneModel(abc.ABC):
     def close(self) -> None:
         """Frees the weights."""
         self._runner.close()
-        self._network = self._compiled = None
+        self._network = None
+        self._compiled.clear()
         free()
 
 
