@@ -145,7 +145,7 @@ class LaneModel(abc.ABC):
             self._part = PartSize(self._part.now, cache_key(model=asdict(model), **facts))
 
     def compile(self) -> None:
-        """Has torch compile the network when it is first needed, for inputs of any shape; its parts, too, by which some models are called."""
+        """Has torch compile the network when it is first needed, for inputs of any shape, and its parts, which some models call."""
         self._compile(self._network)
 
     def _compile(self, network: Any) -> None:
