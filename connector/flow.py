@@ -1,4 +1,4 @@
-"""Makes stations overlap: two helpers that turn one iterator into another, in order and bounded.
+"""Makes stations overlap: two helpers that turn one iterator into another, in order and bounded, and a thread for one thing at a time.
 
 `parallel_map` applies a function in worker threads; `prefetch` lets an iterator run ahead in a thread of its own. Both keep the order, look
 ahead a bounded number of items and bytes, and raise an error where its result is consumed, after the results of what came before it.
@@ -14,7 +14,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -170,3 +171,40 @@ def close(items: Iterator[Any]) -> None:
     shut = getattr(items, "close", None)
     if shut is not None:
         shut()
+
+
+class Aside:
+    """One thread that does what it is given, one thing after the other; a context manager that waits for the last.
+
+    Attributes:
+        waits: Set to False, nobody waits: the thread ends by itself, or with the process.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.waits = True
+        self._given: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+
+    def do(self, task: Callable[[], T]) -> Future[T]:
+        """Has it done, behind what was given before."""
+        done: Future[T] = Future()
+        if not self._thread.ident:
+            self._thread.start()
+        self._given.put((done, task))
+        return done
+
+    def _work(self) -> None:
+        while (given := self._given.get()) is not None:
+            done, task = given
+            try:
+                done.set_result(task())
+            except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+                done.set_exception(error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._given.put(None)
+        if self._thread.ident and self.waits:
+            self._thread.join()

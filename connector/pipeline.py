@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from contextlib import closing
 
+from connector.errors import Interrupted
 from connector.faults import hit
-from connector.flow import parallel_map, prefetch
+from connector.flow import Aside, parallel_map, prefetch
 from connector.record import Visit
 from connector.stations import Monitor, Options, Stations
 from connector.stations.commit import Committer
@@ -46,16 +47,20 @@ def run(stations: Stations, options: Options, monitor: Monitor) -> None:
     bounds = {"ahead": AHEAD, "chunk": CHUNK, "max_bytes": AHEAD_BYTES}
     read = parallel_map(stations.read, visits, workers=stations.workers, weight=_weight, size=_row_bytes, **bounds)
     encoded = prefetch(stations.encode(windows(read, stations.limits)), depth=min(stations.workers, 1))
-    with closing(encoded), closing(Committer(stations, monitor)) as committer:  # type: ignore[type-var]  # it is a generator
+    with closing(encoded), Aside("write") as aside:  # type: ignore[type-var]  # it is a generator
+        committer = Committer(stations, monitor, aside if stations.workers else None)
         try:
             for window in encoded:
                 hit("window.encoded")
                 with monitor.stop.shield():
                     committer(window)
                 monitor.stop.check_time()
+        except Interrupted:
+            aside.waits = False
+            raise
         finally:
             with monitor.stop.shield():
-                committer.finish()  # what was sent is committed, however the run ends
+                committer.finish()  # what was sent is committed, however the run ends, but for a second signal
     monitor.stop.check_time()
     monitor.stop.check()  # stations that are asked to stop end quietly; what they did not list has not vanished
     if stations.sync == "mirror" and stations.source.mode == "listing" and not options.partial:
@@ -68,4 +73,5 @@ def _weight(visit: Visit) -> float:
 
 
 def _row_bytes(visit: Visit) -> int:
-    return sum(map(row_bytes, visit.rows))
+    visit.sizes = [row_bytes(row) for row in visit.rows]
+    return sum(visit.sizes)

@@ -1,8 +1,7 @@
 """The three nouns that move through the pipeline: a Document becomes Rows, Rows are grouped into Windows.
 
-Nothing else travels. A Document is what a source lists; its payload is opened only when the ledger says that
-it may have changed. A Row is a plain dict that will be one Milvus entity. A Window is the unit of look-up,
-write and commit: a bounded number of rows in listing order, from a part of one document or from hundreds.
+Nothing else travels. A Document is what a source lists; its payload is opened only when the ledger says that it may have changed. A Row is
+a plain dict that will be one Milvus entity. A Window is the unit of look-up, write and commit: rows in listing order, of some documents.
 """
 
 from __future__ import annotations
@@ -54,8 +53,7 @@ class Document:
         key: Stable within the source and unique in a listing, UTF-8 encodable.
         open: Reads the payload. Called at most once a run, from a worker thread, and only if the ledger does not
             know this `version`. Raises DocumentError when this document cannot be read.
-        version: What the listing gives for free (etag, mtime and size, cursor); equal versions mean equal
-            content. None: unknown, so the content hash decides.
+        version: What the listing gives for free (etag, mtime and size, cursor); equal ones mean equal content. None: its hash decides.
         position: Where a cursor source reads on after this document.
         size: Bytes of the payload where the listing knows them; over the job's limit it is not opened.
         unnamed: Its own key cannot be read, `key` is only its place. It may be any document that seems to have vanished.
@@ -157,6 +155,7 @@ class Visit:
         repeated: Its key stood in this listing before, so its ledger entry belongs to the first one.
         content: Hex content hash, set by READ.
         rows: What PARSE and SPLIT made of it, in order; taken out again by WINDOW.
+        sizes: Bytes of each of them, if they were counted.
         total: How many rows it has in this version.
         rejects: What was not written of it.
         outcome: Set when known; None while its rows are on their way.
@@ -171,6 +170,7 @@ class Visit:
     repeated: bool = False
     content: str | None = None
     rows: list[Row] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
     total: int = 0
     rejects: list[Reject] = field(default_factory=list)
     outcome: Outcome | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 import time
 from collections.abc import Sequence
@@ -11,11 +12,12 @@ from typing import Any
 
 import pytest
 
-from connector.errors import Transient
+from connector.errors import Interrupted, Transient
 from connector.interfaces import Receipt
 from connector.ledger import Ledger
 from connector.record import Key, Removed, Window
 from connector.schema import spec_of
+from connector.stopping import Stop
 from connector.testing.sinks import MemorySink
 from tests.test_pipeline import Bench, Notes, People
 
@@ -161,3 +163,37 @@ def test_an_error_before_the_end_commits_what_was_sent(tmp_path: Path, workers: 
     with Ledger(tmp_path / "state.db") as ledger:
         ledger.look("job", "uid")
         assert ([*ledger.unfinished()], len(notes.texts)) == ([], 12)
+
+
+def test_a_second_signal_waits_for_no_server(tmp_path: Path) -> None:
+    """The first signal lets the window under way land; if Milvus is away for long, a second one ends the run at once all the same."""
+    notes, sink = bench(tmp_path)
+    landed: list[bool] = []
+    stop, entered, back, write = Stop(), threading.Event(), threading.Event(), sink.write
+
+    def away(window: Window) -> Receipt:
+        entered.set()
+        landed.append(back.wait(PATIENCE * 5))
+        return write(window)
+
+    def twice() -> None:
+        assert entered.wait(PATIENCE)
+        signal.pthread_kill(main, signal.SIGTERM)
+        while not stop.event.wait(0.01):
+            pass
+        time.sleep(0.2)  # for the first one to be handled: two at once are one
+        signal.pthread_kill(main, signal.SIGTERM)
+
+    sink.write, main = away, threading.main_thread().ident or 0  # type: ignore[method-assign]
+    sender = threading.Thread(target=twice)
+    with stop.on_signals():
+        sender.start()
+        try:
+            with pytest.raises(Interrupted):
+                notes.run(documents(5), workers=1, stop=stop)
+            assert landed == [], "nobody waited for it"
+        finally:
+            back.set()
+            sender.join()
+    while any(thread.name == "write" for thread in threading.enumerate()):
+        time.sleep(0.01)

@@ -9,18 +9,19 @@ at a time all the same, the deletion of stale rows included.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 from connector.faults import hit
+from connector.flow import Aside
 from connector.record import Key, Visit, Window
 
 if TYPE_CHECKING:
     from connector.interfaces import Receipt
     from connector.stations import Monitor, Stations
 
-P = ParamSpec("P")
 R = TypeVar("R")
 
 
@@ -57,11 +58,12 @@ class Committer:
     Args:
         stations: Of the run.
         monitor: Its report is filled; `on_window` is called after every committed window.
+        aside: The thread that sends; None: nothing overlaps.
     """
 
-    def __init__(self, stations: Stations, monitor: Monitor) -> None:
+    def __init__(self, stations: Stations, monitor: Monitor, aside: Aside | None) -> None:
         self._stations, self._monitor, self._watch = stations, monitor, monitor.watch
-        self._pool = ThreadPoolExecutor(1, "write") if stations.workers else None
+        self._aside = aside
         self._sent: _Sent | None = None
 
     def __call__(self, window: Window) -> None:
@@ -78,11 +80,11 @@ class Committer:
         before, robs = self._acknowledged(), self._stations.ledger.robs(window)
         try:
             self._monitor.stop.check_time()  # what is begun and not sent is read again by the next run, as what comes behind it is
-            self._sent = _Sent(window, keys, documents, had, robs, self._apart(self._write, window))
+            self._sent = _Sent(window, keys, documents, had, robs, self._apart(partial(self._write, window)))
         finally:
             if before is not None:
                 self._complete(before)
-        if self._pool is None:
+        if self._aside is None:
             self.finish()
 
     def finish(self) -> None:
@@ -90,11 +92,6 @@ class Committer:
         before = self._acknowledged()
         if before is not None:
             self._complete(before)
-
-    def close(self) -> None:
-        """Waits for the request that is under way."""
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
 
     def _begin(self, window: Window, keys: dict[int, Key]) -> set[Key]:
         """Records the intent; rows whose key belongs to another document become bad. Returns the keys that its documents have or had."""
@@ -126,7 +123,7 @@ class Committer:
         with self._watch.time("ledger"):
             stale = stations.ledger.stale(_ending(window))
         if stale:
-            report.rows.deleted += self._apart(self._delete, stale).result()
+            report.rows.deleted += self._apart(partial(self._delete, stale)).result()
         hit("stale.deleted")
         with self._watch.time("ledger"):
             stations.ledger.complete(window, report.run_id, take_over=stations.source.mode == "cursor")
@@ -139,12 +136,12 @@ class Committer:
         with self._watch.time("write"):
             return self._stations.sink.delete(keys)
 
-    def _apart(self, function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Future[R]:
+    def _apart(self, task: Callable[[], R]) -> Future[R]:
         """Does it in the thread that sends, behind what that is doing; without threads, here and now."""
-        if self._pool is not None:
-            return self._pool.submit(function, *args, **kwargs)
+        if self._aside is not None:
+            return self._aside.do(task)
         done: Future[R] = Future()
-        done.set_result(function(*args, **kwargs))
+        done.set_result(task())
         return done
 
 

@@ -95,7 +95,8 @@ class Reader:
     def _open(self, visit: Visit) -> Payload:
         self._check_size(visit.document.size)
         payload = visit.document.open()
-        self._check_size(None if payload.data is None else len(payload.data))
+        if payload.data is not None:
+            self._check_size(len(payload.data))
         fields = payload.fields
         if self.paths is not None and payload.data is None:
             fields = self.paths.offered(fields, self.mapping)

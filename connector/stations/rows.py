@@ -30,7 +30,8 @@ def lineage(namespace: str, visit: Visit, fingerprint: str) -> Row:
     `connector_content` is `<content hash>.<fingerprint>.<number of rows>`: enough to tell, from rows alone, whether a document
     is whole and whether it would be made differently today.
     """
-    return dict(zip(LINEAGE, (namespace, visit.key, f"{visit.content}.{fingerprint}.{visit.total}"), strict=True))
+    names = LINEAGE
+    return {names[0]: namespace, names[1]: visit.key, names[2]: f"{visit.content}.{fingerprint}.{visit.total}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +66,8 @@ class Conform:
                 origin = origins[visit.key] = lineage(self.namespace, visit, self.fingerprint)
             try:
                 row = {name: column[place] for name, column in columns.items()}
-                row.update((name, take(window.rows[index])) for name, take in single.items())
+                if single:
+                    row.update((name, take(window.rows[index])) for name, take in single.items())
             except Exception as error:  # noqa: BLE001 - a user's object that raises when it is looked at must not end the run
                 window.bad[index] = ("conform", str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
                 continue

@@ -52,9 +52,10 @@ def windows(visits: Iterable[Visit], limits: WindowLimits) -> Iterator[Window]:
             yield filling.window
             filling = _Open()
         rows, visit.rows = visit.rows, []
+        sizes, visit.sizes = visit.sizes or map(row_bytes, rows), []
         start = len(filling.window.rows)
-        for ordinal, row in enumerate(rows):
-            size = row_bytes(row) + limits.vector_bytes
+        for ordinal, (row, nbytes) in enumerate(zip(rows, sizes, strict=True)):
+            size = nbytes + limits.vector_bytes
             if _full(filling.window, size, limits):
                 _add(filling, visit, start, ordinal, last=False)
                 yield filling.window
@@ -95,12 +96,15 @@ def row_bytes(row: Row) -> int:
 
 
 def _value_bytes(value: Any) -> int:
+    if type(value) in _PLAIN:
+        return 16
     if isinstance(value, str | bytes):
         return len(value)
-    if isinstance(value, float | int):
-        return 16
     if isinstance(value, dict):
         return 16 + sum(_value_bytes(key) + _value_bytes(item) for key, item in value.items())
     if isinstance(value, list | tuple):
         return 16 + sum(map(_value_bytes, value))
     return int(getattr(value, "nbytes", 16))
+
+
+_PLAIN = frozenset({int, float, bool, type(None)})
