@@ -48,14 +48,17 @@ CHANGE_POINTS = (
 EXIT_CODE = 70
 """Of the action `exit`."""
 
+_VARIABLE = "CONNECTOR_FAILPOINT"
+_ENVIRONMENT, _NAME = os.environ._data, os.environ.encodekey(_VARIABLE)  # type: ignore[attr-defined]  # noqa: SLF001
+"""What `os.environ` looks at. Asking it costs a microsecond, three times a row of a table; asking what it asks costs a thirtieth."""
+
 _hits: Counter[str] = Counter()
 _mutex = threading.Lock()
 
 
 def hit(point: str) -> None:
     """Marks the passage of a failpoint."""
-    plan = os.environ.get("CONNECTOR_FAILPOINT")
-    if not plan:
+    if _NAME not in _ENVIRONMENT or not (plan := os.environ.get(_VARIABLE)):
         return
     with _mutex:
         _hits[point] += 1

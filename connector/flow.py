@@ -1,4 +1,4 @@
-"""Makes stations overlap: two helpers that turn one iterator into another, in order and bounded.
+"""Makes stations overlap: two helpers that turn one iterator into another, in order and bounded, and a thread for one thing at a time.
 
 `parallel_map` applies a function in worker threads; `prefetch` lets an iterator run ahead in a thread of its own. Both keep the order, look
 ahead a bounded number of items and bytes, and raise an error where its result is consumed, after the results of what came before it.
@@ -15,7 +15,8 @@ from contextvars import Context, copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import repeat
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -67,20 +68,22 @@ def parallel_map(
     workers: int,
     ahead: int | None = None,
     chunk: int = 1,
+    weight: Callable[[T], float] | None = None,
     size: Callable[[R], int] | None = None,
     max_bytes: int = 1 << 62,
 ) -> Iterator[R]:
     """Yields `function(item)` for each item, in order, computed by `workers` threads.
 
-    At most `ahead` chunks (default: workers + 2) are under way or waiting beside the one that is being consumed, and none is started while
-    those that are done hold `max_bytes` by `size`. Closing the generator waits for what is under way, then closes `items`.
+    A thread takes `chunk` items at a time, or, by `weight`, as many as together weigh so much. At most `ahead` chunks (default: two more
+    than workers) are under way or waiting beside the one that is being consumed, and none is started while those that are done hold
+    `max_bytes` by `size`. Closing the generator waits for what is under way, then closes `items`.
     """
     source = iter(items)
     try:
         if workers == 0:
             yield from map(function, source)
         else:
-            tasks = (partial(_apply, function, some) for some in _chunks(source, chunk))
+            tasks = (partial(_apply, function, some) for some in _chunks(source, chunk, weight))
             yield from _overlap(tasks, workers, ahead or workers + 2, _Room(size, max_bytes))
     finally:
         close(source)
@@ -135,23 +138,25 @@ def _inherit(context: Context) -> None:
         variable.set(value)
 
 
-def _chunks(source: Iterator[T], count: int) -> Iterator[_Chunk[T]]:
+def _chunks(source: Iterator[T], count: int, weight: Callable[[T], float] | None) -> Iterator[_Chunk[T]]:
     some: _Chunk[T] = _Chunk()
     while not some.last:
-        some = _take(source, count)
+        some = _take(source, count, weight)
         yield some
 
 
-def _take(source: Iterator[T], count: int) -> _Chunk[T]:
-    """Up to `count` items; an error of the source ends the chunk, which carries it."""
+def _take(source: Iterator[T], count: int, weight: Callable[[T], float] | None = None) -> _Chunk[T]:
+    """Items that weigh `count` together, each 1 by default; an error of the source ends the chunk, which carries it."""
     some: _Chunk[T] = _Chunk()
+    left: float = count
     try:
-        while len(some.items) < count and not some.last:
+        while left > 0 and not some.last:
             item = next(source, _END)
             if item is _END:
                 some.last = True
             else:
                 some.items.append(item)
+                left -= 1 if weight is None else weight(item)
     except Exception as error:  # noqa: BLE001 - it is raised where the chunk is consumed
         some.error, some.last = error, True
     return some
@@ -173,3 +178,40 @@ def close(items: Iterator[Any]) -> None:
     shut = getattr(items, "close", None)
     if shut is not None:
         shut()
+
+
+class Aside:
+    """One thread that does what it is given, one thing after the other; a context manager that waits for the last.
+
+    Attributes:
+        waits: Set to False, nobody waits: the thread ends by itself, or with the process.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.waits = True
+        self._given: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
+        self._thread = threading.Thread(target=copy_context().run, args=(self._work,), name=name, daemon=True)
+
+    def do(self, task: Callable[[], T]) -> Future[T]:
+        """Has it done, behind what was given before."""
+        done: Future[T] = Future()
+        if not self._thread.ident:
+            self._thread.start()
+        self._given.put((done, task))
+        return done
+
+    def _work(self) -> None:
+        while (given := self._given.get()) is not None:
+            done, task = given
+            try:
+                done.set_result(task())
+            except BaseException as error:  # noqa: BLE001 - it is raised where the result is asked for
+                done.set_exception(error)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._given.put(None)
+        if self._thread.ident and self.waits:
+            self._thread.join()

@@ -162,12 +162,16 @@ class DeviceSpec:
         device: "auto" (the first CUDA device, else the CPU), "cpu", "cuda", "cuda:1".
         precision: "auto" (bfloat16 where the hardware does it natively, else float32), "fp32", "bf16", "fp16".
         batch: "auto", or the cost of one micro-batch (padded tokens, pixels or samples).
+        replicas: How many copies of the model share the work: "auto" (one a CUDA device where `device` names none of several), or a number.
+        compile: Have torch compile the network; where that fails, it runs as it is, with a note.
         allow_pickle_weights: Load weights that are not safetensors. Unpickling can run code: only for files you trust.
     """
 
     device: str = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     batch: Literal["auto"] | int = "auto"
+    replicas: Literal["auto"] | int = "auto"
+    compile: bool = False
     allow_pickle_weights: bool = False
 
 
@@ -201,6 +205,7 @@ class Encoder(Protocol):
 
     One that has heads with pooling `none` has `positions(head, prepared)`: how many vectors such a head gives for a prepared input.
     One whose models are downloaded may also have `pull()`, which fetches all that `open` needs; its `model.revision` is then the commit.
+    One whose copies go to different devices may have `spread(device)`, which gives a DeviceSpec for each; else all get the same.
     One that cannot know its dimension may have `declared(dim)`, which is told what a schema says of a field that takes whole vectors.
     """
 

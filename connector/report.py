@@ -18,7 +18,7 @@ from connector.errors import Locked, OutOfTime, TooManyRejects, exit_code
 from connector.flow import close
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from connector.record import Visit
 
@@ -197,6 +197,13 @@ class RunReport(BaseModel):
         else:
             self.counts.written += 1
 
+    def count_committed(self, visits: Sequence[Visit]) -> None:
+        """Counts the documents of a window; those that were simply written, which are most, all at once."""
+        others = [visit for visit in visits if visit.rejects or visit.removed or visit.outcome != "written"]
+        self.counts.written += len(visits) - len(others)
+        for visit in others:
+            self.count(visit)
+
     def count_unchanged(self, visit: Visit) -> None:
         """Counts a document that is as the ledger has it: a partial or rejected one stays rejected, every run."""
         if visit.known is not None and visit.known.status in {"partial", "rejected"}:
@@ -259,21 +266,34 @@ class Stopwatch:
     def note(self, **numbers: int) -> None:
         """Says more of what is being timed, to whoever traces it; here nobody does."""
 
+    def now(self) -> Any:
+        """What `lap` counts from."""
+        return time.perf_counter()
+
+    def lap(self, station: str, since: Any) -> Any:
+        """Adds what passed since then to a station; returns what the next one counts from. A third of the cost of `time`."""
+        now = time.perf_counter()
+        self.add(station, now - since)
+        return now
+
     @contextlib.contextmanager
     def time(self, station: str) -> Iterator[None]:
         """Times a block."""
-        start = time.perf_counter()
+        start = self.now()
         try:
             yield
         finally:
-            self.add(station, time.perf_counter() - start)
+            self.lap(station, start)
 
     def each(self, station: str, items: Iterator[T]) -> Iterator[T]:
         """Times every step of an iterator; closing it closes `items`."""
         try:
             while True:
-                with self.time(station):
+                start = self.now()
+                try:
                     item: Any = next(items, self)
+                finally:
+                    self.lap(station, start)
                 if item is self:
                     return
                 yield item

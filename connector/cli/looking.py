@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,22 +38,30 @@ def bench(  # noqa: PLR0913 - one for each option
     rows: Annotated[int, typer.Option(min=1, help="With --index: most vectors that are indexed.")] = 20_000,
     queries: Annotated[int, typer.Option(min=1, help="With --index: most vectors that are searched for.")] = 200,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="With --index: draw recall against queries a second.")] = None,
+    timeline: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="Write what each station of the pipeline did when, for ui.perfetto.dev.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure the model, each station and the pipeline on a sample, or with --index the indexes; touches nothing of the job."""
     from connector.commands.benching import bench_job
     from connector.stopping import Stop
+    from connector.timeline import Timeline
 
-    stop = Stop()
+    stop, turns = Stop(), Timeline() if timeline else None
     with errors(as_json=as_json), stop.on_signals():
         if index:
-            if device is not None or no_write:
-                raise ConfigError("--device and --no-write are of the measurement of the pipeline", hint="leave --index out")
+            if device is not None or no_write or timeline is not None:
+                raise ConfigError("--device, --no-write and --timeline are of the measurement of the pipeline", hint="leave --index out")
             _bench_indexes(job, field, rows, queries, plot=plot, stop=stop, as_json=as_json)
             return
         if field is not None or plot is not None:
             raise ConfigError("--field and --plot are of the measurement of indexes", hint="add --index")
-        result = bench_job(load_job(job), seconds=seconds, device=device, write=not no_write, stop=stop)
+        if timeline is not None and not timeline.absolute().parent.is_dir():
+            raise ConfigError(f"{timeline}: there is no such folder", hint="give a file in a folder that exists")
+        result = bench_job(load_job(job), seconds=seconds, device=device, write=not no_write, stop=stop, timeline=turns)
+        if timeline is not None and turns is not None:
+            timeline.write_text(json.dumps(turns.chrome()), encoding="utf-8")
         show(result.document() if as_json else result, as_json=as_json, text=str)
 
 

@@ -36,6 +36,7 @@ from connector.record import Document, Position
 from connector.report import RunReport, Stopwatch
 from connector.stations import Monitor, Options
 from connector.stopping import Stop
+from connector.timeline import Timeline
 
 SECONDS = 20.0
 """How long the sample keeps a run without threads busy: long enough for several windows, since the first and last overlap with nothing."""
@@ -47,22 +48,30 @@ _FIRST, _SHARE = 8, 8
 
 
 class _Meter(Stopwatch):
-    """Adds up wall time and the time of all cores; the latter means something only where nothing overlaps."""
+    """Adds up wall time and the time of all cores; the latter means something only where nothing overlaps.
+
+    Attributes:
+        alone: By station.
+        timeline: Also keeps what was done when, if there is one.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self.alone: dict[str, Alone] = {}
+        self.timeline: Timeline | None = None
 
-    @contextlib.contextmanager
-    def time(self, station: str) -> Iterator[None]:
-        """Times a block by both clocks."""
-        start, cores = time.perf_counter(), time.process_time()
-        try:
-            yield
-        finally:
-            one = self.alone.setdefault(station, Alone())
-            one.seconds += time.perf_counter() - start
-            one.core_seconds += time.process_time() - cores
+    def now(self) -> tuple[float, float]:
+        """By both clocks."""
+        return time.perf_counter(), time.process_time()
+
+    def lap(self, station: str, since: tuple[float, float]) -> tuple[float, float]:
+        """Adds what passed by both clocks."""
+        now, one = self.now(), self.alone.setdefault(station, Alone())
+        one.seconds += now[0] - since[0]
+        one.core_seconds += now[1] - since[1]
+        if self.timeline is not None:
+            self.timeline.add(station, since[0], now[0])
+        return now
 
 
 class _Sample:
@@ -152,7 +161,15 @@ class _Trials:
             self.sample.take(max(count, round(count * seconds / took)))
 
 
-def bench_job(job: Job, *, seconds: float = SECONDS, device: str | None = None, write: bool = True, stop: Stop | None = None) -> Bench:
+def bench_job(
+    job: Job,
+    *,
+    seconds: float = SECONDS,
+    device: str | None = None,
+    write: bool = True,
+    stop: Stop | None = None,
+    timeline: Timeline | None = None,
+) -> Bench:
     """Measures a job.
 
     Args:
@@ -161,6 +178,7 @@ def bench_job(job: Job, *, seconds: float = SECONDS, device: str | None = None, 
         device: Instead of the devices that the job names.
         write: Whether rows go to a throw-away collection; else nowhere.
         stop: Ends it early.
+        timeline: Filled with what each station of the pipeline did when.
 
     Raises:
         ConfigError: The source has nothing that could be measured.
@@ -177,14 +195,15 @@ def bench_job(job: Job, *, seconds: float = SECONDS, device: str | None = None, 
         stack.enter_context(encoding)
         trials = _Trials(front, sample, encoding, meter, Path(folder), stop)
         trials.fill(seconds)
-        return _measured(trials, connection)
+        return _measured(trials, connection, timeline)
 
 
-def _measured(trials: _Trials, connection: Connection | None) -> Bench:
+def _measured(trials: _Trials, connection: Connection | None, timeline: Timeline | None) -> Bench:
     job, sample = trials.front.parts.job, trials.sample
     with _sink(trials.front.parts, connection) as sink:
         report, _ = trials.run(sink, 0)
     alone = {name: one for name, one in trials.meter.alone.items() if name != "sweep"}
+    trials.meter.timeline = timeline
     with _sink(trials.front.parts, connection) as sink:
         _, took = trials.run(sink, job.workers)
     result = Bench(

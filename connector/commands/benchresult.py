@@ -118,7 +118,7 @@ class Bench(BaseModel):
     def _groups(self) -> list[tuple[str, tuple[str, ...]]]:
         reading = tuple(name for name in READING if name in self.stations)
         others = [name for name in self.stations if name not in READING]
-        shown = [(f"{reading[0]} to {reading[-1]}", reading)] if reading else []
+        shown = [(f"{READING[0]} to {READING[-1]}", reading)] if reading else []
         return [*shown, *(("the model alone" if name == "encode" else name, (name,)) for name in others)]
 
     def _line(self, title: str, names: tuple[str, ...]) -> str:

@@ -101,6 +101,12 @@ class FolderEncoder(NetworkEncoder):
         """
         self._files(with_weights(self._located))
 
+    def spread(self, device: DeviceSpec) -> list[DeviceSpec]:
+        """Where each copy of the model goes."""
+        from connector.encoders.torch_device import spread
+
+        return spread(device)
+
     @contextlib.contextmanager
     def open(self, device: DeviceSpec) -> Iterator[Model]:
         """Imports torch and loads the weights; leaving the context frees them.

@@ -7,6 +7,7 @@ once a batch. Measured on two cores with a 6-layer BERT in bfloat16: a fifth fas
 from __future__ import annotations
 
 import abc
+import logging
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,8 @@ from connector.errors import EncodeError, OutOfMemory
 from connector.interfaces import Head, ModelIdentity, Output, Prepared
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 THREADS = torch.get_num_threads()
 """Threads that torch had when this module was first needed: the lanes change the number that it tells later."""
@@ -100,6 +103,7 @@ class LaneModel(abc.ABC):
         self._part, self._device = PartSize(part), device
         self._network = network
         self._name = name
+        self._compiled: list[Any] = []
 
     def forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
         """One pass over the items; one output a head, float32: (n, dim), or n arrays (tokens, dim) where a head does not pool.
@@ -140,8 +144,30 @@ class LaneModel(abc.ABC):
             facts = {"device": device_name(self._device), "cores": CORES, "precision": self.precision, "torch": torch.__version__}
             self._part = PartSize(self._part.now, cache_key(model=asdict(model), **facts))
 
+    def compile(self) -> None:
+        """Has torch compile the network when it is first needed, for inputs of any shape, and its parts, which some models call."""
+        self._compile(self._network)
+
+    def _compile(self, network: Any) -> None:
+        for module in (network, *network.children()):
+            module.compile(dynamic=True)
+            self._compiled.append(module)
+
     def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
         """The pass itself; may raise anything."""
+        try:
+            return self._passed(items, heads)
+        except Exception as error:
+            if not self._compiled or is_out_of_memory(error):
+                raise
+            said = " ".join(str(error).split())[:200]
+            self.notes.append(f"`compile` failed, and the network runs as it is: {type(error).__name__}: {said}")
+            log.warning("model %s: %s", self._name, self.notes[-1])
+        while self._compiled:
+            self._compiled.pop()._compiled_call_impl = None  # noqa: SLF001 - torch has no way back of its own
+        return self._passed(items, heads)
+
+    def _passed(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
         outputs = self._runner.run(self._parts(items, self._part.now), self._arrays, partial(self._compute, heads=heads))
         return [joined(one) for one in zip(*outputs, strict=True)]
 
@@ -161,6 +187,7 @@ class LaneModel(abc.ABC):
         """Frees the weights."""
         self._runner.close()
         self._network = None
+        self._compiled.clear()
         free()
 
 

@@ -132,6 +132,12 @@ class ModuleEncoder(NetworkEncoder):
             return ImagePreparer(self._how, self._max_pixels)
         return OwnPreparer(str(self._own), tuple(self._shape), self.inputs == {"image"}, self._max_pixels)
 
+    def spread(self, device: DeviceSpec) -> list[DeviceSpec]:
+        """Where each copy of the model goes."""
+        from connector.encoders.torch_device import spread
+
+        return spread(device)
+
     @contextlib.contextmanager
     def open(self, device: DeviceSpec) -> Iterator[Model]:
         """Imports torch and the user's module and loads the weights; leaving the context frees them.

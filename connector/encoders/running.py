@@ -1,4 +1,4 @@
-"""Holds a loaded model while it is used: the size of its parts is found where none was given, and its weights are freed at the end."""
+"""Holds a loaded model while it is used: it is compiled and its parts are sized as was asked for, and its weights are freed at the end."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ def running(model: Any, identity: ModelIdentity, device: DeviceSpec) -> Iterator
     Args:
         model: A `LaneModel`.
         identity: By which the size of its parts is remembered.
-        device: Says whether a size was given.
+        device: Says whether a size was given, and whether to compile.
     """
+    if device.compile:
+        model.compile()
     if device.batch == "auto":
         model.tune(identity)
     try:

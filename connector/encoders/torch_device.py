@@ -6,6 +6,8 @@ never chosen on a CPU, where it is hundreds of times slower.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from connector.errors import ConfigError
@@ -37,6 +39,15 @@ def resolve_device(name: str) -> torch.device:
     if int(index or 0) >= count:
         raise ConfigError(f"device {name} is not there: torch sees {count} CUDA devices", hint="set device: auto, or install the driver")
     return torch.device("cpu") if kind == "cpu" else torch.device("cuda", int(index or 0))
+
+
+def spread(spec: DeviceSpec) -> list[DeviceSpec]:
+    """Where each copy of a model goes: one to each CUDA device where none is named; a number of copies is dealt to those there are."""
+    devices = torch.cuda.device_count() if spec.device in {"auto", "cuda"} else 0
+    count = max(1, devices) if spec.replicas == "auto" else spec.replicas
+    if count == 1 or not devices:
+        return [spec] * count
+    return [replace(spec, device=f"cuda:{number % devices}") for number in range(count)]
 
 
 def native_bf16(device: torch.device) -> bool:

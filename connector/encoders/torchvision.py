@@ -89,6 +89,12 @@ class TorchvisionEncoder(NetworkEncoder):
         if self._own is None:
             fetched(self._about["url"], self._name)
 
+    def spread(self, device: DeviceSpec) -> list[DeviceSpec]:
+        """Where each copy of the model goes."""
+        from connector.encoders.torch_device import spread
+
+        return spread(device)
+
     @contextlib.contextmanager
     def open(self, device: DeviceSpec) -> Iterator[Model]:
         """Imports torchvision and torch and loads the weights; leaving the context frees them.

@@ -88,7 +88,10 @@ class TorchvisionModel(ImageModel):
     def _cut(self, wanted: tuple[str, ...]) -> Any:
         nodes = [self._default if name == self._first else name for name in wanted]
         network = self._network.cut(nodes, intact=wanted != (self._first,))
-        return lowered(network, self._dtype).to(device=self._device, memory_format=torch.channels_last)
+        cut = lowered(network, self._dtype).to(device=self._device, memory_format=torch.channels_last)
+        if self._compiled:
+            self._compile(cut)
+        return cut
 
     def _take(self, _network: Any, pixels: Any, heads: Sequence[Head]) -> list[Late]:
         wanted = _wanted(heads)

@@ -19,7 +19,7 @@ from typing import Self
 from connector.encoding.binding import Binding, bind, head_of, make_encoder, probed
 from connector.encoding.fanout import POSITION
 from connector.encoding.handle import EncoderHandle, encode_query
-from connector.encoding.microbatches import EncodingCounters, Replica, checked, empty, faults, refused
+from connector.encoding.microbatches import EncodingCounters, Replica, checked, empty, faults
 from connector.encoding.probing import Goldens, opened
 from connector.encoding.quantising import ENOUGH, QUANTISED, fit, quantised
 from connector.encoding.reuse import Reuse, output_of
@@ -30,6 +30,7 @@ from connector.flow import close, parallel_map, prefetch
 from connector.interfaces import DeviceSpec, Output, Prepared
 from connector.observe import traces
 from connector.record import Window
+from connector.replicas import Replicas, spread
 from connector.report import Stopwatch
 from connector.schema.spec import VectorFieldSpec
 
@@ -84,7 +85,7 @@ class Encoding:
         self._stopwatch = stopwatch or Stopwatch()
         self._goldens = goldens or Goldens()
         self._reuse = Reuse(cache, self._goldens)
-        self._replicas: dict[tuple[int, DeviceSpec], Replica] = {}
+        self._replicas: dict[tuple[int, DeviceSpec], Replicas] = {}
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -97,7 +98,7 @@ class Encoding:
     @property
     def precisions(self) -> dict[str, str]:
         """What each model that is loaded computes in, by the encoder's name."""
-        return {replica.name: replica.model.precision for replica in self._replicas.values()}
+        return {copies.first.name: copies.first.model.precision for copies in self._replicas.values()}
 
     def __call__(self, windows: Iterator[Window]) -> Iterator[Window]:
         """Yields the windows with `vectors` and `bad` filled in; a vector that must not be stored stays zeros.
@@ -144,15 +145,14 @@ class Encoding:
             self._scatter(batch.window, group, known, [rows for _, rows in kept])
         if not new or self._stop.is_set():
             return
-        replica = self._replica(group)
-        for indices, outputs in replica.run([one.item for one in new], [binding.head for binding in group.bindings]):
-            some = [new[index] for index in indices]
-            if outputs is None:
-                _mark(batch.window, some[0].rows, f"field `{group.source}`: does not fit in memory even alone: {replica.shortage}")
+        for done in self._copies(group).run([one.item for one in new], [binding.head for binding in group.bindings]):
+            some = [new[index] for index in done.indices]
+            if done.outputs is None:
+                _mark(batch.window, [row for one in some for row in one.rows], f"field `{group.source}`: {done.problem}")
                 continue
-            found = zip(outputs, group.bindings, strict=True)
+            found = zip(done.outputs, group.bindings, strict=True)
             good = [checked(output, binding.spec, len(some), group.name) for output, binding in found]
-            for place, reason in refused(replica.model).items():
+            for place, reason in done.refused.items():
                 _mark(batch.window, some[place].rows, f"field `{group.source}`: {reason}")
             wrong = self._scatter(batch.window, group, good, [one.rows for one in some])
             fit = {place: one.key for place, one in enumerate(some) if one.key is not None and place not in wrong}
@@ -207,14 +207,17 @@ class Encoding:
                     self._goldens.notes.append(f"field {name}: the int8 scale was fitted on {len(good)} vectors only")
             window.vectors[name] = quantised(window.vectors[name], dtype, self._goldens.scales.get(name))
 
-    def _replica(self, group: Group) -> Replica:
+    def _copies(self, group: Group) -> Replicas:
+        """The open copies of a group's model; loaded when they are first needed."""
         key = (id(group.encoder), group.device)
         if key not in self._replicas:
             start = time.perf_counter()
             fields = [probed(one) for same in self._groups if (id(same.encoder), same.device) == key for one in same.bindings]
-            model = self._open.enter_context(opened(group.encoder, group.device, fields, self._goldens, group.name))
+            places = spread(group.encoder, group.device)
+            models = [self._open.enter_context(opened(group.encoder, place, fields, self._goldens, group.name)) for place in places]
             self.counters.startup_s += time.perf_counter() - start
-            self._replicas[key] = Replica(model, group.name, self.counters, self._stopwatch, self._stop)
+            copies = [Replica(model, group.name, self.counters, self._stopwatch, self._stop) for model in models]
+            self._replicas[key] = self._open.enter_context(contextlib.closing(Replicas(copies, self._goldens.notes)))
         return self._replicas[key]
 
 

@@ -33,6 +33,7 @@ class EncodingCounters:
         padded: Sum of what the micro-batches cost, padding included.
         room: Sum of what they might have cost.
         startup_s: Seconds spent on loading models.
+        mutex: Held while they change: several replicas may count.
     """
 
     encoded: int = 0
@@ -44,6 +45,7 @@ class EncodingCounters:
     padded: int = 0
     room: int = 0
     startup_s: float = 0.0
+    mutex: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
 
     @property
     def padding(self) -> float:
@@ -93,9 +95,8 @@ class Replica:
         done = 0
         while done < len(order) and not self.stop.is_set():
             batch = self._cut(items, order, done)
-            outputs = self._forward([items[index] for index in batch], heads)
+            outputs = self.forward([items[index] for index in batch], heads)
             if outputs is None and len(batch) > 1:
-                self.budget = max(1, len(batch) // 2 * items[batch[0]].cost)
                 continue
             done += len(batch)
             yield batch, outputs
@@ -104,8 +105,8 @@ class Replica:
         dearest = max(1, items[order[start]].cost)
         return order[start : start + max(1, self.budget // dearest)]
 
-    def _forward(self, items: list[Prepared], heads: Sequence[Head]) -> list[Output] | None:
-        """The outputs, or None when memory ran out; by then the exception and all that it held are gone."""
+    def forward(self, items: list[Prepared], heads: Sequence[Head]) -> list[Output] | None:
+        """One micro-batch: the outputs, or None when memory ran out; by then the exception and all that it held are gone."""
         padded = len(items) * max(item.cost for item in items)
         with self.stopwatch.time("encode"):
             self.stopwatch.note(inputs=len(items), cost=padded)
@@ -113,14 +114,18 @@ class Replica:
                 outputs = self.model.forward(items, heads)
             except OutOfMemory as error:
                 self.shortage = error.message
-                self.counters.halvings += 1
+                with self.counters.mutex:
+                    self.counters.halvings += 1
+                if len(items) > 1:
+                    self.budget = max(1, len(items) // 2 * max(item.cost for item in items))
                 return None
-        self.counters.forwards += 1
-        self.counters.encoded += len(items)
-        self.counters.truncated += sum(item.truncated for item in items)
-        self.counters.cost += sum(item.cost for item in items)
-        self.counters.padded += padded
-        self.counters.room += max(self.budget, padded)
+        with self.counters.mutex:
+            self.counters.forwards += 1
+            self.counters.encoded += len(items)
+            self.counters.truncated += sum(item.truncated for item in items)
+            self.counters.cost += sum(item.cost for item in items)
+            self.counters.padded += padded
+            self.counters.room += max(self.budget, padded)
         self.stopwatch.moved("encode", sum(item.nbytes for item in items))
         return outputs
 

@@ -28,9 +28,8 @@ def take_ready(window: Window, field: VectorFieldSpec) -> None:
     """
     array = _room(len(window.rows), field)
     source = field.source or field.name
-    for index, row in enumerate(window.rows):
-        if index in window.bad:
-            continue
+    for index in _one_by_one(window, field, source, array):
+        row = window.rows[index]
         if field.nullable and row.get(source) is None:
             window.absent.setdefault(field.name, set()).add(index)
             continue
@@ -40,6 +39,35 @@ def take_ready(window: Window, field: VectorFieldSpec) -> None:
             missing = f"; the row has: {', '.join(sorted(map(str, row))) or 'nothing'}" if source not in row else ""
             window.bad[index] = ("encode", f"field `{source}`: {error}{missing}")
     window.vectors[field.name] = array
+
+
+def _one_by_one(window: Window, field: VectorFieldSpec, source: str, array: npt.NDArray[Any]) -> list[int]:
+    """Puts all fit vectors of a table's column into the array at once; the rows that are left, to be looked at one by one.
+
+    A column gives every row a slice of one type and length, and what numpy does for all rows together costs a twentieth.
+    """
+    left = [index for index in range(len(window.rows)) if index not in window.bad]
+    if array.dtype != np.float32 or not left:
+        return left
+    values: list[Any] = [window.rows[index].get(source) for index in left]
+    shape, kinds = (field.dim,), {np.dtype(np.float32), np.dtype(np.float64)}
+    alike = all(type(value) is np.ndarray and value.shape == shape and value.dtype in kinds for value in values)
+    if not alike:
+        return left
+    matrix: npt.NDArray[Any] = np.concatenate(values).reshape(len(left), -1)
+    fit = _fit(matrix, field)
+    array[[index for index, good in zip(left, fit, strict=True) if good]] = matrix[fit]
+    return [index for index, good in zip(left, fit, strict=True) if not good]
+
+
+def _fit(numbers: npt.NDArray[Any], field: VectorFieldSpec) -> npt.NDArray[np.bool_]:
+    """Which rows of a matrix of floats `_float32` would take."""
+    limit = float(np.finfo(np.float16 if field.dtype == "float16" else np.float32).max)
+    fit: npt.NDArray[np.bool_] = (np.abs(numbers) <= limit).all(axis=1)
+    if field.metric == "COSINE":
+        with np.errstate(over="ignore"):
+            fit &= numbers.astype(np.float32, copy=False).any(axis=1)
+    return fit
 
 
 def _room(count: int, field: VectorFieldSpec) -> npt.NDArray[Any]:

@@ -278,6 +278,7 @@ def _known_devices(values: dict[str, Any], where: str) -> None:
         for key in device if isinstance(device, dict) else ():
             if key not in valid:
                 raise ConfigError(f"{where}: encode.{field}: unknown key `{key}`", hint=nearest(str(key), valid))
-        batch = device.get("batch") if isinstance(device, dict) else None
-        if isinstance(batch, int) and batch < 1:
-            raise ConfigError(f"{where}: encode.{field}: batch is {batch}", hint="write auto, or 1 and more")
+        for name in ("batch", "replicas"):
+            number = device.get(name) if isinstance(device, dict) else None
+            if isinstance(number, int) and number < 1:
+                raise ConfigError(f"{where}: encode.{field}: {name} is {number}", hint="write auto, or 1 and more")

@@ -18,7 +18,10 @@ from connector.ledger.file import chunks, marks
 from connector.ledger.forgotten import ForgottenTable
 from connector.ledger.rejects import RejectTable
 from connector.ledger.review import ReviewTable
-from connector.record import Key, Known, Part, Position, Visit, Window, generated_key
+from connector.record import Key, Known, Position, Visit, Window, generated_key
+
+_NOTED = ("status", "version", "content", "fingerprint", "rows", "max_rows", "digest")
+_NOTE = f"INSERT INTO document VALUES (?, ?, {marks(_NOTED)})"
 
 
 class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
@@ -101,14 +104,13 @@ class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
         Returns:
             Rows whose key belongs to another document and may not move: index to that document's key.
         """
+        visits = [part.visit for part in window.parts if part.visit.writes]
         with self._transaction() as db:
-            for part in window.parts:
-                if part.visit.writes:
-                    db.execute(
-                        "INSERT INTO document VALUES (?, ?, 'writing', NULL, NULL, ?, 0, ?, NULL) ON CONFLICT (scope, key) DO UPDATE"
-                        " SET status = 'writing', max_rows = max(max_rows, excluded.max_rows)",
-                        (self._scope, part.visit.key, self._fingerprint, part.visit.total),
-                    )
+            db.executemany(
+                "INSERT INTO document VALUES (?, ?, 'writing', NULL, NULL, ?, 0, ?, NULL) ON CONFLICT (scope, key) DO UPDATE"
+                " SET status = 'writing', max_rows = max(max_rows, excluded.max_rows)",
+                [(self._scope, visit.key, self._fingerprint, visit.total) for visit in visits],
+            )
             return self.claim(db, window, keys, take_over=take_over, append=append) if keys else {}
 
     def max_rows(self, key: str) -> int:
@@ -128,47 +130,52 @@ class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
 
         With `take_over`, as for `begin`, a document that lost rows to one of these is finished too; in a listing it waits to be read again.
         """
+        visits = [part.visit for part in window.parts if part.last]
+        kept = [visit for visit in visits if not visit.removed and not visit.repeated]
+        places = {visit.partition: visit.document.position for visit in visits if visit.document.position is not None}
         with self._transaction() as db:
-            for part in window.parts:
-                if part.last:
-                    self._finish(db, part, run)
-            self.settle_claims(db, take_over=take_over)
+            for visit in visits:
+                if visit.removed:
+                    self._forget(db, visit.key)
+            self._mark(db, kept)
+            if self._natural:
+                self.own(db, [visit for visit in kept if visit.writes])
+            for visit in visits:
+                self.record_rejects(db, visit, run)
+            values = [(self._scope, partition, json.dumps(position)) for partition, position in places.items()]
+            db.executemany("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", values)
+            self.settle_claims(db, window, take_over=take_over)
 
-    def _finish(self, db: sqlite3.Connection, part: Part, run: str) -> None:
-        visit = part.visit
-        if visit.removed:
-            self._forget(db, visit.key)
-        elif not visit.repeated:
-            self._mark(db, visit)
-            if self._natural and visit.writes:
-                self.own(db, visit)
-        self.record_rejects(db, visit, run)
-        if visit.document.position is not None:
-            position = json.dumps(visit.document.position)
-            db.execute("INSERT OR REPLACE INTO position VALUES (?, ?, ?)", (self._scope, visit.partition, position))
+    def stale(self, visits: Sequence[Visit]) -> list[Key]:
+        """Keys of rows that earlier versions of these documents left behind: what may be there, and was not written in this run."""
+        written = {visit.key: visit.acknowledged for visit in visits}
+        if self._natural:
+            return [pk for document, pk in self.owned(list(written)) if pk not in written[document]]
+        found: list[Key] = []
+        for some in chunks(list(written)):
+            sql = f"SELECT key, max_rows FROM document WHERE scope = ? AND key IN ({marks(some)})"
+            left = [(key, rows) for key, rows in self._rows(sql, self._scope, *some) if rows > len(written[key])]
+            found += [pk for key, rows in left for pk in self.keys_of(key, rows) if pk not in written[key]]
+        return found
 
-    def _mark(self, db: sqlite3.Connection, visit: Visit) -> None:
-        version = None if any(reject.retry for reject in visit.rejects) else visit.document.version
-        where = (self._scope, visit.key)
-        if visit.outcome == "unchanged":
-            if visit.known is None or visit.known.version == version:
-                return
-            db.execute("UPDATE document SET version = ? WHERE scope = ? AND key = ?", (version, *where))
-        elif visit.outcome == "rejected":
-            known = visit.known
-            status = "writing" if known and known.status == "writing" else "rejected"
-            db.execute(
-                "INSERT INTO document VALUES (?, ?, ?, ?, ?, ?, 0, 0, NULL) ON CONFLICT (scope, key) DO UPDATE SET"
-                " status = excluded.status, version = excluded.version, content = excluded.content, fingerprint = excluded.fingerprint",
-                (*where, status, version, visit.content, self._fingerprint),
-            )
-        else:
-            status = "empty" if not visit.total else "partial" if visit.rejects else "done"
-            rows = len(visit.acknowledged)
-            db.execute(
-                "INSERT OR REPLACE INTO document VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                (*where, status, version, visit.content, self._fingerprint, rows, visit.total, visit.digest),
-            )
+    def _mark(self, db: sqlite3.Connection, visits: Sequence[Visit]) -> None:
+        """Notes how these visits ended."""
+        unchanged, rejected, written = list[Any](), list[Any](), list[Any]()
+        for visit in visits:
+            version = None if visit.rejects and any(reject.retry for reject in visit.rejects) else visit.document.version
+            if visit.outcome == "unchanged":
+                if visit.known is not None and visit.known.version != version:
+                    unchanged.append((version, self._scope, visit.key))
+            elif visit.outcome == "rejected":
+                status = "writing" if visit.known and visit.known.status == "writing" else "rejected"
+                rejected.append((self._scope, visit.key, status, version, visit.content, self._fingerprint, 0, 0, None))
+            else:
+                status = "empty" if not visit.total else "partial" if visit.rejects else "done"
+                rows = len(visit.acknowledged)
+                written.append((self._scope, visit.key, status, version, visit.content, self._fingerprint, rows, visit.total, visit.digest))
+        db.executemany("UPDATE document SET version = ? WHERE scope = ? AND key = ?", unchanged)
+        db.executemany(f"{_NOTE} ON CONFLICT (scope, key) DO UPDATE SET {_set('status', 'version', 'content', 'fingerprint')}", rejected)
+        db.executemany(f"{_NOTE} ON CONFLICT (scope, key) DO UPDATE SET {_set(*_NOTED)}", written)
 
     # SWEEP and recovery
 
@@ -215,3 +222,8 @@ class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
                 db.execute("INSERT INTO document VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL)", (self._scope, key, *values))
                 db.executemany("INSERT OR REPLACE INTO owned VALUES (?, ?, ?)", ((self._scope, pk, key) for pk in pks))
         return number
+
+
+def _set(*columns: str) -> str:
+    """Takes these from the row that is there already in a new form."""
+    return ", ".join(f"{column} = excluded.{column}" for column in columns)

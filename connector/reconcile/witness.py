@@ -59,21 +59,22 @@ class Witness:
             keys = [window.rows[index][primary] for index in here]
             _add(part.visit, part.first, keys, [digests[index] for index in here])
             for key, index in zip(keys, here, strict=True):
-                self._draw(key, Written(part.visit.key, digests[index]))
+                self._draw(key, part.visit.key, digests[index])
         return receipt
 
-    def _draw(self, key: Key, written: Written) -> None:
+    def _draw(self, key: Key, document: str, digest: int) -> None:
         """Keeps every row with the same chance (reservoir sampling: Vitter 1985, algorithm R)."""
         self._seen += 1
-        if key in self._sample:
-            self._sample[key] = written
-        elif len(self._slots) < self._size:
-            self._slots.append(key)
-            self._sample[key] = written
-        elif self._random.random() * self._seen < self._size:
-            slot = self._random.randrange(self._size)
-            self._sample.pop(self._slots[slot], None)
-            self._slots[slot], self._sample[key] = key, written
+        if key not in self._sample:
+            if len(self._slots) < self._size:
+                self._slots.append(key)
+            elif self._random.random() * self._seen < self._size:
+                slot = self._random.randrange(self._size)
+                self._sample.pop(self._slots[slot], None)
+                self._slots[slot] = key
+            else:
+                return
+        self._sample[key] = Written(document, digest)
 
     def delete(self, keys: Sequence[Key]) -> int:
         """Passes it on; what is deleted is not looked for later."""

@@ -33,8 +33,8 @@ _SHORT.maxstring = _SHORT.maxlong = _SHORT.maxother = 40
 
 _NUMBERS = frozenset("biuf")
 """numpy's kinds of scalars: bool, int, unsigned int, float."""
-_INT_BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
-_MAX_FLOAT32 = 3.4028234663852886e38
+INT_BITS = {"INT8": 8, "INT16": 16, "INT32": 32, "INT64": 64}
+MAX_FLOAT32 = 3.4028234663852886e38
 
 
 def convert(spec: FieldSpec, value: Any) -> Any:
@@ -75,7 +75,7 @@ def _int(spec: FieldSpec, value: Any) -> int:
         value = round(_utc(value).timestamp() * 1000)
     if isinstance(value, bool) or not isinstance(value, int):
         raise _found(value, "an int")
-    bits = _INT_BITS[spec.type]
+    bits = INT_BITS[spec.type]
     if not -(1 << bits - 1) <= value < 1 << bits - 1:
         raise _found(value, f"an int of {bits} bits")
     return int(value)
@@ -93,7 +93,7 @@ def _float(spec: FieldSpec, value: Any) -> float:
         raise _found(value, "a float") from None
     if not math.isfinite(number):
         raise _found(value, "a finite number")
-    if spec.type == "FLOAT" and abs(number) > _MAX_FLOAT32:
+    if spec.type == "FLOAT" and abs(number) > MAX_FLOAT32:
         raise _found(value, "a 32-bit float")
     stored = struct.unpack("f", struct.pack("f", number))[0] if spec.type == "FLOAT" else number
     if isinstance(value, int) and int(stored) != value:
@@ -165,7 +165,7 @@ def _utc(value: datetime) -> datetime:
 
 _SCALARS: dict[str, Callable[[FieldSpec, Any], Any]] = {
     "BOOL": _bool,
-    **dict.fromkeys(_INT_BITS, _int),
+    **dict.fromkeys(INT_BITS, _int),
     "FLOAT": _float,
     "DOUBLE": _float,
     "VARCHAR": _text,

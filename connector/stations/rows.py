@@ -13,9 +13,10 @@ from connector.record import Key, Row, Visit, Window, generated_key
 from connector.schema.spec import LINEAGE, CollectionSpec, FieldSpec
 from connector.schema.tenants import Tenant
 from connector.schema.values import convert
+from connector.schema.whole import whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
 LINEAGE_FORMAT = 1
 """Version of `lineage`. Changing it is a migration for every user."""
@@ -30,7 +31,8 @@ def lineage(namespace: str, visit: Visit, fingerprint: str) -> Row:
     `connector_content` is `<content hash>.<fingerprint>.<number of rows>`: enough to tell, from rows alone, whether a document
     is whole and whether it would be made differently today.
     """
-    return dict(zip(LINEAGE, (namespace, visit.key, f"{visit.content}.{fingerprint}.{visit.total}"), strict=True))
+    names = LINEAGE
+    return {names[0]: namespace, names[1]: visit.key, names[2]: f"{visit.content}.{fingerprint}.{visit.total}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,24 +56,28 @@ class Conform:
     def __call__(self, window: Window) -> dict[int, Key]:
         """Replaces `window.rows`, notes in `window.bad` what cannot be; returns the primary keys of the good rows by index."""
         keys: dict[int, Key] = {}
+        primary = self.spec.primary.name
         first: dict[Key, str] = {}
         origins: dict[str, Row] = {}
-        fields = self._fields()
-        for index, visit, ordinal in window.whose():
-            if index in window.bad:
-                continue
+        fields, generated = self._fields(), primary if self.spec.primary.generated else None
+        good = [one for one in window.whose() if one[0] not in window.bad]
+        columns = self._columns(window, [index for index, _, _ in good])
+        single = {name: take for name, take in fields.items() if name not in columns}
+        for place, (index, visit, ordinal) in enumerate(good):
             origin = origins.get(visit.key)
             if origin is None:
                 origin = origins[visit.key] = lineage(self.namespace, visit, self.fingerprint)
             try:
-                row = {name: take(window.rows[index]) for name, take in fields.items()}
+                row = {name: column[place] for name, column in columns.items()}
+                if single:
+                    row.update((name, take(window.rows[index])) for name, take in single.items())
             except Exception as error:  # noqa: BLE001 - a user's object that raises when it is looked at must not end the run
                 window.bad[index] = ("conform", str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}")
                 continue
             row.update(origin)
-            if self.spec.primary.generated:
-                row[self.spec.primary.name] = generated_key(self.namespace, visit.key, ordinal)
-            key = row[self.spec.primary.name]
+            if generated is not None:
+                row[generated] = generated_key(self.namespace, visit.key, ordinal)
+            key = row[primary]
             earlier = visit.key if key in visit.acknowledged else first.get(key)
             if earlier is not None and not self.last_wins:
                 window.bad[index] = ("conform", f"key {key!r} is already taken by an earlier row of `{earlier}`")
@@ -80,6 +86,13 @@ class Conform:
             keys[index] = key
             window.rows[index] = row
         return keys
+
+    def _columns(self, window: Window, good: Sequence[int]) -> dict[str, list[Any]]:
+        """Fields all of whose values are fit as they are, by name; the others, and whose a row is, are taken row by row."""
+        whose = None if self.tenant is None else self.tenant.field.name
+        plain = [one for one in self.spec.columns if one.name != whose]
+        found = {one.name: whole(one, [window.rows[index].get(one.name) for index in good]) for one in plain}
+        return {name: values for name, values in found.items() if values is not None}
 
     def _fields(self) -> Mapping[str, Callable[[Row], Any]]:
         tenant = {self.tenant.field.name: _owner(self.tenant)} if self.tenant is not None else {}

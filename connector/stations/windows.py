@@ -52,9 +52,10 @@ def windows(visits: Iterable[Visit], limits: WindowLimits) -> Iterator[Window]:
             yield filling.window
             filling = _Open()
         rows, visit.rows = visit.rows, []
+        sizes, visit.sizes = visit.sizes or map(row_bytes, rows), []
         start = len(filling.window.rows)
-        for ordinal, row in enumerate(rows):
-            size = row_bytes(row) + limits.vector_bytes
+        for ordinal, (row, nbytes) in enumerate(zip(rows, sizes, strict=True)):
+            size = nbytes + limits.vector_bytes
             if _full(filling.window, size, limits):
                 _add(filling, visit, start, ordinal, last=False)
                 yield filling.window
@@ -91,10 +92,12 @@ def _add(filling: _Open, visit: Visit, start: int, done: int, *, last: bool) -> 
 
 def row_bytes(row: Row) -> int:
     """Estimate of the memory a row's values take: exact for text, bytes and arrays, 16 for anything else."""
-    return sum(map(_value_bytes, row.values()))
+    return sum([len(value) if type(value) is str else _value_bytes(value) for value in row.values()])  # most values are text
 
 
 def _value_bytes(value: Any) -> int:
+    if type(value) in _PLAIN:
+        return 16
     if isinstance(value, str | bytes):
         return len(value)
     if isinstance(value, dict):
@@ -102,3 +105,6 @@ def _value_bytes(value: Any) -> int:
     if isinstance(value, list | tuple):
         return 16 + sum(map(_value_bytes, value))
     return int(getattr(value, "nbytes", 16))
+
+
+_PLAIN = frozenset({int, float, bool, type(None)})

@@ -18,6 +18,7 @@ from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
 from connector.milvus.sink import MilvusSink
 from connector.record import Window
+from connector.timeline import Timeline
 from tests.commands.test_check import everything
 from tests.workfolder import SCHEMA, Folder
 
@@ -143,3 +144,31 @@ def test_ready_made_vectors_have_a_limit_and_no_model() -> None:
     found = Bench(job="j", rows=1000, cores=2, stations=stations(write=1.0), pipeline_s=2.0)
     assert (found.model_rate, found.limit, found.document()["of_model"], found.document()["of_limit"]) == (None, 2000.0, None, 0.25)
     assert "model's own speed" not in str(found)
+
+
+def test_the_timeline_shows_who_did_what_when(folder: Folder) -> None:
+    """One file that tracing pages read: each station has a line for every thread, and the pipeline's stations have threads of their own."""
+    code, _, err = folder.call("bench", "job.yaml", "--seconds", "1.5", "--no-write", "--timeline", "t.json")
+    assert code == 0, err
+    events = json.loads((folder.root / "t.json").read_text(encoding="utf-8"))["traceEvents"]
+    turns = [one for one in events if one["ph"] == "X"]
+    lines = {one["tid"]: one["args"]["name"] for one in events if one["ph"] == "M"}
+    assert {"list", "read", "parse", "prepare", "encode", "conform", "ledger", "write"} <= {one["name"] for one in turns}
+    assert all(lines[one["tid"]].startswith(f"{one['name']} (") and 0 <= one["args"]["busy"] <= 1.001 for one in turns)
+    threads = {name: {lines[one["tid"]] for one in turns if one["name"] == name} for name in ("list", "read", "encode", "conform", "write")}
+    assert len({line.partition("(")[2] for some in threads.values() for line in some}) >= len(threads), "each has a thread of its own"
+    assert (min(one["ts"] for one in turns), all(one["dur"] >= 0 for one in turns)) == (0, True)
+    code, _, err = folder.call("bench", "job.yaml", "--timeline", "nowhere/t.json")
+    assert (code, "no such folder" in err) == (2, True)
+
+
+def test_short_turns_are_drawn_as_one() -> None:
+    """A million rows are not a million events, and how much of a turn was work is told."""
+    timeline = Timeline()
+    for number in range(100):
+        timeline.add("read", number / 2000, number / 2000 + 0.0001)
+    timeline.add("read", 1.0, 1.1)
+    timeline.add("parse", 0.0, 0.5)
+    (first, second, third), places = timeline.turns, timeline.chrome()["traceEvents"]
+    assert (first.start, round(first.stop, 4), round(first.busy, 4)) == (0.0, 0.0496, 0.01)
+    assert (second.start, third.station, len(places)) == (1.0, "parse", 5)

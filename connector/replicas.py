@@ -1,0 +1,155 @@
+"""Deals a window's micro-batches to several open copies of a model, one a device, and gives their outputs back in the order of the batches.
+
+A copy that raises is not believed at once, and neither is the batch: another copy does it again, twice at most. If one can, the copies that
+could not are given up and the run goes on with those that are left; if none can, the batch is to blame, and its rows are rejected. Two
+batches in a row that nobody can do mean that the model itself is broken, which ends the run. A single copy runs in the caller's thread.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from connector.encoding.microbatches import Replica, refused
+from connector.interfaces import DeviceSpec, Encoder, Head, Output, Prepared
+
+TRIES = 3
+"""How often a micro-batch is done at most."""
+
+
+@dataclass(slots=True)
+class Done:
+    """A micro-batch that is over.
+
+    Attributes:
+        indices: Of its items.
+        outputs: One a head; None: nobody could do it.
+        problem: Why there are none.
+        refused: Why items have no vector, by their place in the batch, as `Model.refused` says.
+    """
+
+    indices: list[int]
+    outputs: list[Output] | None
+    problem: str = ""
+    refused: dict[int, str] = field(default_factory=dict)
+
+
+class Replicas:
+    """Open copies of one model; used by one thread.
+
+    Args:
+        copies: The copies, at least one.
+        notes: Where it is said that a copy was given up.
+    """
+
+    def __init__(self, copies: Sequence[Replica], notes: list[str]) -> None:
+        self._copies, self._notes = list(copies), notes
+        self._free, self._changed = list(copies), threading.Condition()
+        self._hopeless = 0
+        self._pool = ThreadPoolExecutor(len(copies), "replica") if len(copies) > 1 else None
+
+    @property
+    def first(self) -> Replica:
+        """One that speaks for all of them."""
+        return self._copies[0]
+
+    def run(self, items: Sequence[Prepared], heads: Sequence[Head]) -> Iterator[Done]:
+        """Yields every micro-batch, dearest items first; ends early when asked to stop.
+
+        Raises:
+            Exception: What the only copy raised, or the last of several when two batches in a row could not be done.
+        """
+        if self._pool is None:
+            for indices, outputs in self.first.run(items, heads):
+                yield _done(self.first, indices, outputs)
+            return
+        order = deque(sorted(range(len(items)), key=lambda index: -items[index].cost))
+        under_way: deque[Future[list[Done]]] = deque()
+        while under_way or (order and not self.first.stop.is_set()):
+            while order and len(under_way) < len(self._copies) and not self.first.stop.is_set():
+                count = max(1, min(one.budget for one in self._copies) // max(1, items[order[0]].cost))
+                batch = [order.popleft() for _ in range(min(count, len(order)))]
+                under_way.append(self._pool.submit(self._halved, items, batch, heads))
+            yield from under_way.popleft().result()
+
+    def close(self) -> None:
+        """Waits for what is under way."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _halved(self, items: Sequence[Prepared], batch: list[int], heads: Sequence[Head]) -> list[Done]:
+        """Does a batch, in halves where memory does not suffice."""
+        done = self._tried(items, batch, heads)
+        if done is not None:
+            return [done]
+        middle = len(batch) // 2
+        return [*self._halved(items, batch[:middle], heads), *self._halved(items, batch[middle:], heads)]
+
+    def _tried(self, items: Sequence[Prepared], batch: list[int], heads: Sequence[Head]) -> Done | None:
+        """Does a batch as often as it takes; None if it does not fit in memory and may be cut."""
+        failed: list[Replica] = []
+        for attempt in range(TRIES):
+            copy = self._take(failed)
+            try:
+                outputs = copy.forward([items[index] for index in batch], heads)
+                done = None if outputs is None and len(batch) > 1 else _done(copy, batch, outputs)
+            except Exception as error:
+                failed.append(copy)
+                reason = getattr(error, "message", f"{type(error).__name__}: {error}")[:300]
+                if attempt + 1 == TRIES and self._is_hopeless():
+                    raise
+            else:
+                self._give_up(failed, reason if failed else "")
+                return done
+            finally:
+                self._give_back(copy)
+        return Done(batch, None, f"{TRIES} attempts on {len(set(map(id, failed)))} replicas failed: {reason}")
+
+    def _take(self, failed: Sequence[Replica]) -> Replica:
+        """A copy for oneself: of those that are left one that has not failed on this batch, if there is one."""
+        with self._changed:
+            while True:
+                fresh = [one for one in self._copies if one not in failed] or self._copies
+                free = [one for one in self._free if one in fresh]
+                if free:
+                    self._free.remove(free[0])
+                    return free[0]
+                self._changed.wait()
+
+    def _give_back(self, copy: Replica) -> None:
+        with self._changed:
+            if copy in self._copies:
+                self._free.append(copy)
+            self._changed.notify_all()
+
+    def _give_up(self, failed: Sequence[Replica], reason: str) -> None:
+        """Another copy did what these could not."""
+        with self._changed:
+            self._hopeless = 0
+            for copy in failed:
+                if copy in self._copies and len(self._copies) > 1:
+                    self._copies.remove(copy)
+                    self._free = [one for one in self._free if one is not copy]
+                    self._notes.append(f"{copy.name}: a replica was given up, {len(self._copies)} are left: {reason}")
+            self._changed.notify_all()
+
+    def _is_hopeless(self) -> bool:
+        """Counts a batch that nobody could do; whether it is the second one in a row."""
+        with self._changed:
+            self._hopeless += 1
+            return self._hopeless > 1
+
+
+def _done(copy: Replica, indices: list[int], outputs: list[Output] | None) -> Done:
+    if outputs is None:
+        return Done(indices, None, f"does not fit in memory even alone: {copy.shortage}")
+    return Done(indices, outputs, refused=dict(refused(copy.model)))
+
+
+def spread(encoder: Encoder, device: DeviceSpec) -> list[DeviceSpec]:
+    """Where each copy of a model goes: as the encoder's own `spread` says, else as many copies as were asked for in the same place."""
+    own: Callable[[DeviceSpec], list[DeviceSpec]] | None = getattr(encoder, "spread", None)
+    return own(device) if own is not None else [device] * (1 if device.replicas == "auto" else device.replicas)
