@@ -16,9 +16,11 @@ from functools import partial
 from connector.commands.building import Front, Parts, stations_of
 from connector.commands.grounds import ground_of
 from connector.encoding import Encoding
+from connector.encoding.binding import make_encoder
 from connector.encoding.vectorcache import VectorCache
 from connector.errors import TooManyRejects
 from connector.faults import hit
+from connector.interfaces import Encoder
 from connector.job import Job
 from connector.ledger import Ledger
 from connector.milvus import features
@@ -33,6 +35,7 @@ from connector.reconcile.readback import read_back
 from connector.reconcile.recovery import recover
 from connector.reconcile.witness import Witness
 from connector.report import RunReport, Stopwatch
+from connector.schema.spec import VectorFieldSpec
 from connector.stations import Monitor, Options, Stations
 from connector.stopping import Stop
 from connector.verdict import verdict
@@ -54,9 +57,23 @@ def _generation(connection: Connection, parts: Parts) -> tuple[Generation, list[
 
 
 def run_job(
-    job: Job, options: Options | None = None, stop: Stop | None = None, on_progress: Callable[[RunReport], None] = lambda _: None
+    job: Job,
+    options: Options | None = None,
+    stop: Stop | None = None,
+    on_progress: Callable[[RunReport], None] = lambda _: None,
+    *,
+    on_begin: Callable[[Monitor], None] = lambda _: None,
+    make: Callable[[VectorFieldSpec], Encoder] = make_encoder,
 ) -> RunReport:
-    """Runs a job to its end; `on_progress` is called after every committed window.
+    """Runs a job to its end.
+
+    Args:
+        job: The job.
+        options: Limits of this run.
+        stop: Asks it to end.
+        on_progress: Called after every committed window.
+        on_begin: Called once everything that the job names is loaded, before anything is opened.
+        make: Builds the encoders.
 
     Returns:
         The report; its exit code is 0, or 3 when there were too many rejects or a gap.
@@ -68,7 +85,8 @@ def run_job(
     report = RunReport(run_id=f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.urandom(3).hex()}", job=job.job)
     options, monitor = options or Options(), Monitor(report, stop=stop or Stop(), on_window=on_progress)
     monitor.stop.limit(options.time_limit)
-    front = Front.of(Parts.of(job), options, monitor.watch)
+    front = Front.of(Parts.of(job, make), options, monitor.watch)
+    on_begin(monitor)
     with Ledger(job.state_path) as ledger, connect(job.milvus) as connection:
         generation, report.notes = _generation(connection, front.parts)
         report.collection = generation.name

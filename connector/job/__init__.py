@@ -18,6 +18,7 @@ from connector.errors import ConfigError, explain, nearest
 from connector.interfaces import DeviceSpec
 from connector.job.yaml_file import load_yaml
 from connector.milvus.settings import MilvusSettings
+from connector.schedule import ScheduleSettings
 from connector.stations.reading import MAX_DOCUMENT_BYTES
 
 if TYPE_CHECKING:
@@ -111,6 +112,7 @@ class Job(_Strict):
         vector_cache: Most bytes of vectors that are kept in `vectors.db` beside the ledger, so that nothing is encoded twice; 0: none.
         max_document_bytes: Larger documents are rejected.
         workers: Threads that read and parse; 0 runs every station serially.
+        schedule: When `connector serve` runs it.
         where: The file, for messages.
     """
 
@@ -133,6 +135,7 @@ class Job(_Strict):
     vector_cache: pydantic.ByteSize = pydantic.ByteSize(1 << 30)
     max_document_bytes: Annotated[int, Field(ge=1)] = MAX_DOCUMENT_BYTES
     workers: Annotated[int, Field(ge=0, le=64)] = 2
+    schedule: ScheduleSettings | None = None
     where: str = "job"
 
     @pydantic.field_validator("namespace")
@@ -198,7 +201,12 @@ def _source(values: Any, where: str) -> SourceSettings:
     return SourceSettings(**{str(name): value for name, value in values.items()})
 
 
-_BLOCKS: dict[str, type[BaseModel]] = {"milvus": MilvusSettings, "split": SplitSettings, "rejects": RejectSettings}
+_BLOCKS: dict[str, type[BaseModel]] = {
+    "milvus": MilvusSettings,
+    "split": SplitSettings,
+    "rejects": RejectSettings,
+    "schedule": ScheduleSettings,
+}
 
 
 def _known_keys(model: type[BaseModel], values: dict[str, Any], where: str) -> None:

@@ -25,7 +25,7 @@ def listing(stations: Stations, options: Options, report: RunReport, stop: Stop 
     """LIST and SKIP by version: yields the documents that may have changed, counts the others; ends with an error when time is up."""
     skip = _skip_in_cursor if stations.source.mode == "cursor" else _skip_in_listing
     touched: set[str] = set()
-    for some in _chunks(islice(_chosen(stations, options, report), options.limit), LOOKUP):
+    for some in _chunks(islice(_chosen(stations, options, report, stop), options.limit), LOOKUP):
         keys = [visit.key for visit in some]
         known, before = stations.ledger.known(keys), stations.ledger.see(keys)
         for visit in some:
@@ -39,11 +39,13 @@ def listing(stations: Stations, options: Options, report: RunReport, stop: Stop 
             stop.check_time()
 
 
-def _chosen(stations: Stations, options: Options, report: RunReport) -> Iterator[Visit]:
+def _chosen(stations: Stations, options: Options, report: RunReport, stop: Stop | None) -> Iterator[Visit]:
     """What the source lists, as far as this run is about it; a forgotten document is not."""
     forgotten = stations.ledger.forgotten()
     for partition in stations.source.partitions():
         for visit in _partition(stations, partition, report, options):
+            if stop is not None:
+                stop.check()
             if options.only is not None and visit.key not in options.only:
                 continue
             if visit.key in forgotten:
