@@ -178,6 +178,12 @@ class Interrupted(ConnectorError):
         self.signal_number = signal_number
 
 
+def exit_code(error: BaseException) -> int:
+    """The command line's exit code for an error; what nobody raised on purpose is a bug, 1."""
+    signal_number: int | None = getattr(error, "signal_number", None)
+    return getattr(error, "exit_code", 1) if signal_number is None else 128 + signal_number
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """A sentence that names what was probably meant.
 

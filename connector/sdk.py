@@ -21,11 +21,11 @@ from connector.commands.verifying import Verification, verify_job
 from connector.encoding import EncoderHandle
 from connector.encoding.queries import Query
 from connector.errors import ConfigError
+from connector.hits import Hits
 from connector.interfaces import DeviceSpec, Head, Source
 from connector.job import Job
 from connector.job.loading import load_collection
 from connector.ledger.rejects import stored_rejects
-from connector.milvus.search import Hit
 from connector.plan.planned import Plan
 from connector.report import RunReport
 from connector.sources.rows import RowsSource
@@ -58,10 +58,10 @@ def run(
 
 def search(
     into: Any, query: Query, *, milvus: Any = None, field: str | None = None, limit: int = 10, where: str = "", **settings: Any
-) -> list[Hit]:
+) -> Hits:
     """Finds the rows of a collection that are nearest to words, to an `Image` or to another row (`Key`); see `searching.search_job`."""
     job = into if isinstance(into, Job) else _job(into, milvus, {"source": None, **settings})
-    return search_job(job, query, field=field, limit=limit, where=where)
+    return Hits.of(job, search_job(job, query, field=field, limit=limit, where=where))
 
 
 def plan_changes(into: Any, *, milvus: Any = None, beside: bool = False, **settings: Any) -> Plan:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from connector.durations import seconds_of
-from connector.errors import ConnectorError
+from connector.errors import ConnectorError, exit_code
 
 if TYPE_CHECKING:
     from connector.job import Job
@@ -52,8 +52,6 @@ def errors(*, as_json: bool) -> Iterator[None]:
     try:
         yield
     except ConnectorError as error:
-        from connector.commands.running import exit_code
-
         code = exit_code(error)
         report = getattr(error, "report", None)
         if as_json:

@@ -18,7 +18,7 @@ from connector.commands.grounds import ground_of
 from connector.encoding import Encoding
 from connector.encoding.binding import make_encoder
 from connector.encoding.vectorcache import VectorCache
-from connector.errors import TooManyRejects
+from connector.errors import TooManyRejects, exit_code
 from connector.faults import hit
 from connector.interfaces import Encoder
 from connector.job import Job
@@ -100,12 +100,6 @@ def run_job(
             _close(report, monitor.watch, begun, ledger, job.workers)
     hit("run.finished")
     return report
-
-
-def exit_code(error: BaseException) -> int:
-    """The command line's exit code for an error; what nobody raised on purpose is a bug, 1."""
-    signal_number: int | None = getattr(error, "signal_number", None)
-    return getattr(error, "exit_code", 1) if signal_number is None else 128 + signal_number
 
 
 def _close(report: RunReport, watch: Stopwatch, begun: float, ledger: Ledger, workers: int) -> None:

@@ -141,7 +141,7 @@ class LedgerFile:
         """The latest runs of every scope in this file, newest first."""
         return self._runs("", limit)
 
-    def latest(self, namespace: str, *, success: bool = False) -> dict[str, Any] | None:
+    def latest_run(self, namespace: str, *, success: bool = False) -> dict[str, Any] | None:
         """The latest run of a namespace, in whichever generation; with `success` the latest that ended with exit code 0."""
         found = self._runs(f"WHERE namespace = ?{' AND exit_code = 0' if success else ''}", namespace, 1)
         return found[0] if found else None
