@@ -29,4 +29,4 @@ def words_of(seconds: float) -> str:
         return f"{days} d {hours} h"
     if hours:
         return f"{hours} h {minutes} min"
-    return f"{minutes} min" if minutes else f"{whole} s"
+    return f"{minutes} min" if minutes else f"{seconds:.2g} s"

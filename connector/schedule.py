@@ -63,7 +63,7 @@ class ScheduleSettings(BaseModel):
     def _known_zone(cls, name: str | None) -> str | None:
         try:
             ZoneInfo(name or "UTC")
-        except (OSError, ValueError):
+        except (KeyError, OSError, ValueError):
             raise ValueError(f"there is no time zone {name!r}; write a name such as Europe/Berlin or UTC") from None
         return name
 

@@ -15,7 +15,7 @@ class UserModules:
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[str, tuple[int, int]]] = {}
-        self._others = set(sys.modules)
+        self._others: set[str] = set()
         self._installed = tuple(str(Path(prefix).resolve()) for prefix in {sys.prefix, sys.base_prefix})
 
     def look(self) -> None:
