@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import pydantic
 from pydantic import BaseModel, ConfigDict, Field
@@ -161,7 +161,7 @@ class Job(_Strict):
         return self.state_path.with_name("vectors.db")
 
     @classmethod
-    def from_yaml(cls, path: str | Path) -> Job:
+    def from_yaml(cls, path: str | Path) -> Self:
         """Reads and checks a job file.
 
         Raises:
@@ -171,7 +171,7 @@ class Job(_Strict):
         return cls.check({**values, "source": _source(values.get("source"), str(path))}, str(path))
 
     @classmethod
-    def check(cls, values: dict[str, Any], where: str) -> Job:
+    def check(cls, values: dict[str, Any], where: str) -> Self:
         """Builds a job from plain values; unknown keys are named with the nearest valid one."""
         _known_keys(cls, values, where)
         if values.get("milvus") is None:

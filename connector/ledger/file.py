@@ -127,7 +127,7 @@ class LedgerFile:
             db.execute("INSERT INTO run (id, scope, started, pid, host) VALUES (?, ?, ?, ?, ?)", values)
             db.execute(
                 "DELETE FROM run WHERE scope = ? AND number <= (SELECT max(number) FROM run) - ?"
-                " AND number < (SELECT coalesce(max(number), 0) FROM run WHERE scope = ? AND exit_code = 0)",
+                " AND number <> (SELECT coalesce(max(number), 0) FROM run WHERE scope = ? AND exit_code = 0)",
                 (self._scope, KEPT_RUNS, self._scope),
             )
         return last is None or last[0] is not None

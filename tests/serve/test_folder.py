@@ -62,9 +62,10 @@ def test_mounted_configuration(workplace: Workplace) -> None:
     assert str(found.job and found.job.schedule) == "every 2 h 0 min"
 
 
-def test_what_a_file_lacks_may_come(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_file_lacks_may_come(workplace: Workplace) -> None:
     """A broken file is tried again although it does not change; secrets that change are read with each run."""
-    workplace.put("jobs/one.yaml", workplace.job("one").read_text().replace("{uri: notes.db}", '{uri: notes.db, token: "${file:secret}"}'))
+    secured = workplace.job("one").read_text().replace("{uri: notes.db}", '{uri: "https://db", token: "${file:secret}"}')
+    workplace.put("jobs/one.yaml", secured)
     folder = Folder([workplace.root / "jobs"])
     [found] = folder.look(first=True)
     assert "secret" in found.problem

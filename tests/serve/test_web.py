@@ -94,7 +94,7 @@ def test_only_this_machine_unless_it_is_meant() -> None:
     """An address that others can reach needs a word of permission."""
     assert web.address("127.0.0.1:9480", expose=False) == ("127.0.0.1", 9480)
     assert web.address("[::1]:1", expose=False) == ("::1", 1)
-    assert web.address("0.0.0.0:9480", expose=True) == ("0.0.0.0", 9480)
+    assert web.address("[::]:9480", expose=True) == ("::", 9480)
     with pytest.raises(ConfigError, match="--expose"):
         web.address("0.0.0.0:9480", expose=False)
     for wrong in ("9480x", "host:", "127.0.0.1:70000"):
