@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench faults parity serve-demo clean
+.PHONY: help demo test lint bench faults parity serve-demo orchestrators clean
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -49,6 +49,9 @@ faults: $(VENV)/.dev  ## the long kill tests, with a table of what was injected 
 
 serve-demo: $(VENV)/.dev  ## an hour of schedules in a minute, on a real server that is killed in the middle
 	$(BIN)/python -m tests.serve.hour
+
+orchestrators: $(VENV)/.dev  ## the examples for Airflow, Dagster and Prefect, each with the real thing in an environment of its own
+	CONNECTOR_ORCHESTRATORS=1 $(BIN)/python -m pytest tests/serve/test_recipes.py -v
 
 $(VENV)/.bench: $(VENV)/.dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'

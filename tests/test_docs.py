@@ -15,6 +15,7 @@ from connector.cli import app
 from connector.interfaces import DeviceSpec
 from connector.job import Job, RejectSettings, SplitSettings
 from connector.milvus.settings import MilvusSettings
+from connector.schedule import ScheduleSettings
 from connector.schema import __all__ as schema_names
 from tests.encoders.vision_models import build_pair
 from tests.pictures import varied
@@ -80,7 +81,7 @@ def test_every_command_is_documented() -> None:
     """A command that is not in the documentation does not exist for its users."""
     names = commands(app)
     assert names == {
-        *("init", "check", "plan", "apply", "run", "search", "status", "bench", "plugins", "models pull", "schema json"),
+        *("init", "check", "plan", "apply", "run", "search", "status", "serve", "bench", "plugins", "models pull", "schema json"),
         *("verify", "forget", "purge"),
         *("state show", "state export", "state import", "state rebuild", "state reset"),
         *("copy", "promote", "rollback", "prune"),
@@ -114,7 +115,8 @@ def test_every_plugin_is_documented() -> None:
 
 def test_every_key_is_documented() -> None:
     """Each key of a job file, and each name of a schema, stands in the documentation."""
-    keys = {key for model in (Job, SplitSettings, RejectSettings, MilvusSettings) for key in model.model_fields} - {"where"}
+    models = (Job, SplitSettings, RejectSettings, MilvusSettings, ScheduleSettings)
+    keys = {key for model in models for key in model.model_fields} - {"where"}
     keys |= set(DeviceSpec.__dataclass_fields__)
     assert [key for key in sorted(keys) if f"`{key}`" not in TEXT] == []
     assert [name for name in schema_names if name not in TEXT and not name.endswith("Spec") and name != "spec_of"] == []

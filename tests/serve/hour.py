@@ -1,8 +1,9 @@
 """An hour of schedules in a minute, with all that goes wrong in one, and everything in step in the end.
 
 `connector serve` runs as a process; of its jobs one crashes, one hangs, the file of one is broken and mended, their data changes all the
-time, and Milvus is killed in the middle and comes back. Run it with `make serve-demo`: a minute of the schedule takes a second. It prints the state before and after, and fails unless every
-collection is in the end what its source is. The suite runs it faster, on Milvus Lite, where nothing can be killed.
+time, and Milvus is killed in the middle and comes back. Run it with `make serve-demo`: a minute of the schedule takes a second. It prints
+the state before and after, and fails unless every collection is in the end what its source is. The suite runs it faster, on Milvus Lite,
+where nothing can be killed.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ class Hour:
             "into: schema.py:Notes",
             f"milvus: {self.milvus}",
             "sync: mirror",
-            f"schedule: {schedule or f'{{every: {every * self.minute}s, hang_limit: {max(3.0, 6 * self.minute)}s}}'}",
+            f"schedule: {schedule or f'{{every: {every * self.minute}s, hang_limit: {max(5.0, 10 * self.minute)}s}}'}",
         ]
         (self.folder / name).mkdir(exist_ok=True)
         (self.folder / name / "first.txt").write_text("a first note")
@@ -96,7 +97,7 @@ class Hour:
             self.job(name, every)
         self.job("crash", 10, "transform: steps:crash")
         self.job("hang", 10, "transform: steps:hang")
-        self.job("late", 10, schedule="{cron: '61 * * * *'}")
+        self.job("late", 0, schedule="{cron: '61 * * * *'}")
         with self.served() as ask:
             self.until(lambda: self.state(ask, "catalogue") and self.succeeded(ask, "catalogue"))
             self.show("after the first minutes", ask)
@@ -107,6 +108,7 @@ class Hour:
             with self.outage() if self.outage else contextlib.nullcontext():
                 self.minutes(10)
                 if self.outage:
+                    self.until(lambda: "ready" not in self.ready(ask))
                     self.tell(f"-- while Milvus is away, /readyz says: {self.ready(ask)}")
             self.minutes(20)
             (self.folder / "mended").touch()
@@ -115,6 +117,9 @@ class Hour:
             names = ("catalogue", "handbook", "late", "crash", "hang")
             quiet = time.time()
             self.until(lambda: all(self.succeeded(ask, name, since=quiet) for name in names))
+            for name in names:
+                self.job(name, 0, schedule="{cron: '@yearly'}")
+            self.until(lambda: all(self.state(ask, name)["state"] == "idle" for name in names))
             self.show("in the end", ask)
         for name in names:
             self.verify(name)
