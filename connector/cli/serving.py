@@ -35,10 +35,12 @@ def serve(
 ) -> None:
     """Run the jobs of a folder on their schedules."""
     from connector.commands.running import run_job
+    from connector.serve.readiness import prepare
     from connector.serve.service import ServeSettings, Service
 
     with errors(as_json=False):
         _speak()
+        prepare()
         service = Service(paths, run_job, ServeSettings(places=parallel, keep_warm=keep_warm))
         if once:
             _once(service, grace)

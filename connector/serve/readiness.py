@@ -8,8 +8,13 @@ from pathlib import Path
 
 from connector.errors import ConnectorError
 from connector.job import Job
-from connector.milvus.client import connect
+from connector.milvus.client import connect, preload
 from connector.milvus.settings import MilvusSettings
+
+
+def prepare() -> None:
+    """Loads the client, which must not happen for the first time while threads read the environment; see `client.preload`."""
+    preload()
 
 
 class Readiness:

@@ -94,17 +94,12 @@ class Run:
         self._found, self._hall, self._ended = found, hall, ended
         self._monitor: Monitor | None = None
         self._life: object = None
-        self._alive = self._began = time.monotonic()
+        self._alive = time.monotonic()
         self._thread = threading.Thread(target=self._work, name=f"run {self.job.job}", daemon=True)
 
     def start(self) -> None:
         """Starts the thread."""
         self._thread.start()
-
-    def join(self, seconds: float) -> bool:
-        """Waits for its end; whether it came."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
 
     @property
     def report(self) -> RunReport | None:
@@ -124,8 +119,7 @@ class Run:
                 report = self._run()
         except BaseException as error:  # noqa: BLE001 - nothing that a job does may end the process
             report = self._failed(error)
-        finished = time.time()
-        self._ended(self, Outcome(report, self.started, finished))
+        self._ended(self, Outcome(report, self.started, time.time()))
 
     def _run(self) -> RunReport:
         with contextlib.ExitStack() as loading:
@@ -146,9 +140,8 @@ class Run:
 
     def _failed(self, error: BaseException) -> RunReport:
         report: RunReport | None = getattr(error, "report", None)
-        code = exit_code(error)
-        if not isinstance(error, ConnectorError):
-            log.error("%s: %s", self.job.job, type(error).__name__, exc_info=error)
-        message = str(error) if isinstance(error, ConnectorError) else f"{type(error).__name__}: {error}"
         begun = report or self.report or RunReport(run_id="", job=self.job.job)
-        return begun.model_copy(update={"exit_code": code if isinstance(code, int) and code else 1, "message": message})
+        if isinstance(error, ConnectorError):
+            return begun.model_copy(update={"exit_code": exit_code(error), "message": str(error)})
+        log.error("%s: %s", self.job.job, type(error).__name__, exc_info=error)
+        return begun.model_copy(update={"exit_code": ConnectorError.exit_code, "message": f"{type(error).__name__}: {error}"})

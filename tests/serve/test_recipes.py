@@ -121,7 +121,8 @@ def test_examples_run(name: str, folder: Folder) -> None:
     subprocess.run([python, "-m", "pip", "install", "--quiet", package], check=True)
     ours = [str(DOCKER / "orchestrators"), str(DOCKER.parent), *(path for path in sys.path if "site-packages" in path)]
     code = f"import sys; sys.path += {ours!r}; {code}"  # behind its own packages, so that each finds its versions
-    environment = {**os.environ, "AIRFLOW_HOME": str(folder.root / "airflow"), "PREFECT_HOME": str(folder.root / "prefect")}
+    homes = {f"{one}_HOME": str(folder.root / one.lower()) for one in ("AIRFLOW", "PREFECT")}
+    environment = {**os.environ, **homes, "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300", "DO_NOT_TRACK": "1"}
     done = subprocess.run([python, "-c", code], cwd=folder.root, capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     with LedgerFile(Path(".connector/notes.db"), lock=False) as ledger:
