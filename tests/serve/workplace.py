@@ -44,6 +44,11 @@ class Workplace:
         self.put("notes/a.txt", "about tea")
         self.put("notes/b.txt", "about coffee")
 
+    @property
+    def hangs(self) -> bool:
+        """Whether a job waits in its transform by now: on a slow machine it may have been stopped before, and tried again."""
+        return (self.root / "waiting").exists()
+
     def put(self, name: str, content: str) -> Path:
         """Writes a file at once, as careful programs do; an old time, so that the listing trusts it."""
         path, draft = self.root / name, self.root / "draft"
