@@ -17,8 +17,10 @@ import pytest
 from typer.testing import CliRunner
 
 from connector.cli import app
+from connector.job import Job
 from connector.ledger import file as ledger_file
 from connector.ledger.file import LedgerFile
+from connector.serve import readiness
 from tests.serve.workplace import Workplace
 
 COMMAND = [sys.executable, "-c", "from connector.cli import main; main()"]
@@ -95,18 +97,25 @@ def test_once(workplace: Workplace) -> None:
         assert len(ledger.runs()) == 1
 
 
-def test_the_environment_is_whole_when_jobs_are_read(workplace: Workplace) -> None:
+def test_the_environment_is_whole_when_jobs_are_read(workplace: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
     """While pymilvus is imported MILVUS_URI is gone for a moment, so that is done before any thread reads a job that needs it."""
-    for name in ("one", "two"):
-        workplace.put(f"jobs/{name}.yaml", workplace.job(name).read_text().replace("milvus: {uri: notes.db}\n", ""))
-    code = (
-        "import sys; from connector.job import Job; from connector.cli import main; read = Job.from_yaml.__func__\n"
-        "Job.from_yaml = classmethod(lambda cls, path: (print('pymilvus' in sys.modules), read(cls, path))[1]); main()"
-    )
-    environment = {**os.environ, "MILVUS_URI": "environment.db"}
-    command = [sys.executable, "-c", code, "serve", "jobs", "--once"]
-    done = subprocess.run(command, cwd=workplace.root, env=environment, capture_output=True, text=True, check=False)
-    assert (done.returncode, set(done.stdout.split())) == (0, {"True"}), done.stderr
+    workplace.put("jobs/one.yaml", workplace.job("one").read_text().replace("milvus: {uri: notes.db}\n", ""))
+    monkeypatch.setenv("MILVUS_URI", "environment.db")
+    order: list[str] = []
+    read, load = Job.from_yaml, readiness.preload
+
+    def noted_read(path: Path) -> Job:
+        order.append("job")
+        return read(path)
+
+    def noted_load() -> None:
+        order.append("client")
+        load()
+
+    monkeypatch.setattr(Job, "from_yaml", noted_read)
+    monkeypatch.setattr(readiness, "preload", noted_load)
+    assert call("serve", "jobs", "--once")[0] == 0
+    assert order == ["client", "job", "job"]
 
 
 def test_mistakes_end_with_2(workplace: Workplace) -> None:

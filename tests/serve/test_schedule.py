@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -137,13 +136,3 @@ def test_lengths_of_time() -> None:
     """As people write and read them."""
     assert [seconds_of(text) for text in ("90", "90s", "50m", "1h30m", "7d", 2.5)] == [90, 90, 3000, 5400, 604800, 2.5]
     assert [words_of(seconds) for seconds in (0.5, 45, 720, 11400, 187200)] == ["0.5 s", "45 s", "12 min", "3 h 10 min", "2 d 4 h"]
-
-
-def test_import_of_a_schedule_is_late(tmp_path: Path) -> None:
-    """A job without a schedule needs no scheduler."""
-    import subprocess
-    import sys
-
-    code = "import sys; from connector.job import Job; print('apscheduler' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "False\n"
