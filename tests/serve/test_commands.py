@@ -102,7 +102,7 @@ def test_the_environment_is_whole_when_jobs_are_read(workplace: Workplace, monke
     workplace.put("jobs/one.yaml", workplace.job("one").read_text().replace("milvus: {uri: notes.db}\n", ""))
     monkeypatch.setenv("MILVUS_URI", "environment.db")
     order: list[str] = []
-    read, load = Job.from_yaml, readiness.preload
+    read, load = Job.from_yaml, readiness.prepare
 
     def noted_read(path: Path) -> Job:
         order.append("job")
@@ -113,7 +113,7 @@ def test_the_environment_is_whole_when_jobs_are_read(workplace: Workplace, monke
         load()
 
     monkeypatch.setattr(Job, "from_yaml", noted_read)
-    monkeypatch.setattr(readiness, "preload", noted_load)
+    monkeypatch.setattr(readiness, "prepare", noted_load)
     assert call("serve", "jobs", "--once")[0] == 0
     assert order == ["client", "job", "job"]
 
