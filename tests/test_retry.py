@@ -97,8 +97,8 @@ def test_who_asks_to_stop_is_not_kept_waiting() -> None:
     end, patient = threading.Event(), RetryPolicy(deadline=600.0, first=500.0, longest=500.0)
     calls = Calls(*(Transient("down") for _ in range(1000)))
     asks = threading.Timer(0.05, end.set)
+    asks.start()
     with until(end), pytest.raises(Transient, match="down"):
-        asks.start()
         retry(calls, patient, "insert")
     asks.join()
     assert calls.count < 1000
