@@ -50,7 +50,7 @@ faults: $(VENV)/.dev  ## the long kill tests, with a table of what was injected 
 serve-demo: $(VENV)/.dev  ## an hour of schedules in a minute, on a real server that is killed in the middle
 	$(BIN)/python -m tests.serve.hour
 
-orchestrators: $(VENV)/.dev  ## the examples for Dagster and Prefect, each with the real thing in an environment of its own
+orchestrators: $(VENV)/.dev  ## the examples for Airflow, Dagster and Prefect, each with the real thing in an environment of its own
 	CONNECTOR_ORCHESTRATORS=1 $(BIN)/python -m pytest tests/serve/test_recipes.py -v
 
 $(VENV)/.bench: $(VENV)/.dev
