@@ -3,9 +3,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench switching faults parity stack image imagebase clean
+.PHONY: help demo test lint bench switching faults parity serve-demo orchestrators stack image imagebase clean
 help:  ## show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 # pip, not uv: it takes a torch that is already on disk, and a CPU build where an index offers one.
 $(VENV)/.demo: pyproject.toml
@@ -46,6 +46,12 @@ parity: $(VENV)/.dev  ## every encoder family against its own library, as a tabl
 
 faults: $(VENV)/.dev  ## the long kill tests, with a table of what was injected and found
 	CONNECTOR_RANDOM_KILLS=50 CONNECTOR_ALL_FAILPOINTS=1 CONNECTOR_HISTORIES=60 $(BIN)/python -m pytest tests/faults tests/server tests/adoption -v
+
+serve-demo: $(VENV)/.dev  ## an hour of schedules in a minute, on a real server that is killed in the middle
+	$(BIN)/python -m tests.serve.hour
+
+orchestrators: $(VENV)/.dev  ## the examples for Airflow, Dagster and Prefect, each with the real thing in an environment of its own
+	CONNECTOR_ORCHESTRATORS=1 $(BIN)/python -m pytest tests/serve/test_recipes.py -v
 
 $(VENV)/.bench: $(VENV)/.dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'

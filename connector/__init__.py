@@ -14,9 +14,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from connector.api.events import Event, Note, RunFinished, RunStarted, WindowCommitted
+    from connector.api.job import Job
     from connector.encoding.queries import Audio, Image, Key
     from connector.errors import ConnectorError
-    from connector.job import Job
+    from connector.hits import Hits
     from connector.milvus.search import Hit
     from connector.report import RunReport
     from connector.sdk import (
@@ -41,12 +43,18 @@ if TYPE_CHECKING:
 __all__ = [
     "Audio",
     "ConnectorError",
+    "Event",
     "Hit",
+    "Hits",
     "Image",
     "Job",
     "Key",
+    "Note",
     "Options",
+    "RunFinished",
     "RunReport",
+    "RunStarted",
+    "WindowCommitted",
     "adopt",
     "apply_changes",
     "copy",
@@ -67,12 +75,18 @@ __all__ = [
 _HOME = {
     "Audio": "encoding.queries",
     "ConnectorError": "errors",
+    "Event": "api.events",
     "Hit": "milvus.search",
+    "Hits": "hits",
     "Image": "encoding.queries",
-    "Job": "job",
+    "Job": "api.job",
     "Key": "encoding.queries",
+    "Note": "api.events",
     "Options": "stations",
+    "RunFinished": "api.events",
     "RunReport": "report",
+    "RunStarted": "api.events",
+    "WindowCommitted": "api.events",
     "adopt": "sdk",
     "apply_changes": "sdk",
     "copy": "sdk",

@@ -10,10 +10,12 @@ import contextlib
 import threading
 import time
 from collections import defaultdict
+from html import escape
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from pydantic import BaseModel, Field
 
+from connector.display import table, text
 from connector.errors import Locked, OutOfTime, TooManyRejects, exit_code
 from connector.flow import close
 
@@ -210,6 +212,10 @@ class RunReport(BaseModel):
             self.counts.rejected += 1
         else:
             self.counts.unchanged += 1
+
+    def _repr_html_(self) -> str:
+        """As a notebook shows it: the counts in a table, the rest as it is printed."""
+        return table(list(Counts.model_fields), [[text(f"{count:,}") for _, count in self.counts]]) + f"<pre>{escape(str(self))}</pre>"
 
     def __str__(self) -> str:
         c, rows = self.counts, self.rows

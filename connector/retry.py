@@ -3,13 +3,15 @@
 Only `Transient` is retried: whether an error is transient is decided where foreign exceptions are translated, never here. Waits
 grow exponentially with full jitter (AWS Architecture Blog, "Exponential Backoff And Jitter"), so that many clients do
 not come back at the same moment. A server that says how long it wants to be left alone is left alone so long; where that is
-beyond the deadline, the error is raised at once.
+beyond the deadline, the error is raised at once. Where waiting would hold up somebody who asked to stop, `until` ends it.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
+import time
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
@@ -19,10 +21,12 @@ import tenacity
 from connector.errors import Throttled, Transient
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+_END: ContextVar[threading.Event | None] = ContextVar("_END", default=None)
 
 
 @dataclass(slots=True)
@@ -66,6 +70,16 @@ class RetryPolicy:
     paced: bool = False
 
 
+@contextlib.contextmanager
+def until(end: threading.Event) -> Iterator[None]:
+    """Inside the block, and in its thread only, nothing is tried again once the event is set: the last error is raised at once."""
+    token = _END.set(end)
+    try:
+        yield
+    finally:
+        _END.reset(token)
+
+
 def retry(call: Callable[[], T], policy: RetryPolicy, what: str) -> T:
     """Calls `call` until it returns.
 
@@ -100,7 +114,11 @@ def retry(call: Callable[[], T], policy: RetryPolicy, what: str) -> T:
         left = max(0.0, policy.deadline - (state.seconds_since_start or 0.0))
         return max(min(jitter(state), left), _asked(state))  # the last attempt is at the deadline
 
+    end = _END.get()
+
     def over(state: tenacity.RetryCallState) -> bool:
+        if end is not None and end.is_set():
+            return True
         too_late = _asked(state) > 0 and (state.seconds_since_start or 0.0) + state.upcoming_sleep > policy.deadline
         return too_late or tenacity.stop_after_delay(policy.deadline)(state)
 
@@ -108,6 +126,7 @@ def retry(call: Callable[[], T], policy: RetryPolicy, what: str) -> T:
         retry=tenacity.retry_if_exception_type(Transient),
         wait=wait,
         stop=over,
+        sleep=time.sleep if end is None else tenacity.sleep_using_event(end),
         before_sleep=warn,
         reraise=True,
     )

@@ -22,11 +22,11 @@ from connector.commands.verifying import Verification, verify_job
 from connector.encoding import EncoderHandle
 from connector.encoding.queries import Query
 from connector.errors import ConfigError
+from connector.hits import Hits
 from connector.interfaces import DeviceSpec, Head, Source
 from connector.job import Job
 from connector.job.loading import load_collection
 from connector.ledger.rejects import stored_rejects
-from connector.milvus.search import Hit
 from connector.plan.planned import Plan
 from connector.report import RunReport
 from connector.retrieval.options import Search
@@ -78,7 +78,7 @@ def search(  # noqa: PLR0913 - its options, one by one, are the call
     radius: float | None = None,
     consistency: Consistency = "Strong",
     **settings: Any,
-) -> list[Hit]:
+) -> Hits:
     """Finds the rows of a collection that are nearest to words, an `Image`, an `Audio`, or another row (`Key`).
 
     Args:
@@ -117,7 +117,8 @@ def search(  # noqa: PLR0913 - its options, one by one, are the call
         radius=radius,
         consistency=consistency,
     )
-    return search_job(_job_of(into, milvus, settings), query, how)
+    job = _job_of(into, milvus, settings)
+    return Hits.of(job, search_job(job, query, how))
 
 
 def plan_changes(into: Any, *, milvus: Any = None, beside: bool = False, **settings: Any) -> Plan:

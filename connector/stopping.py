@@ -1,7 +1,8 @@
 """Lets SIGINT and SIGTERM end a run at a safe place.
 
 The first signal raises `Interrupted` in the main thread, except while a window is being written and committed: then it waits until
-that is done, so that what Milvus acknowledged is also in the ledger. A second signal does not wait. A time limit ends it there as well.
+that is done, so that what Milvus acknowledged is also in the ledger. A second signal does not wait. A time limit ends it there as well. A
+run in another thread, which no signal reaches, is asked to end with `ask`.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
 
+    from connector.errors import ConnectorError
+
 
 class Stop:
     """Whether to stop, asked by stations in any thread; installed as a signal handler by the command line only.
@@ -29,6 +32,7 @@ class Stop:
     def __init__(self) -> None:
         self.event = threading.Event()
         self._signal: int | None = None
+        self._why: ConnectorError | None = None
         self._shielded = False
         self._end: float | None = None
 
@@ -58,10 +62,15 @@ class Stop:
         if second or not self._shielded:
             raise Interrupted(number)
 
+    def ask(self, why: ConnectorError) -> None:
+        """Asks a run in another thread to end, at the next safe place, with this error; the first reason counts."""
+        self._why = self._why or why
+        self.event.set()
+
     def check(self) -> None:
-        """Raises `Interrupted` if somebody asked to stop, with or without a signal."""
+        """Raises if somebody asked to stop: the reason that was given, else `Interrupted`."""
         if self.event.is_set():
-            raise Interrupted(self._signal or signal.SIGINT)
+            raise self._why or Interrupted(self._signal or signal.SIGINT)
 
     @contextlib.contextmanager
     def shield(self) -> Iterator[None]:
@@ -71,5 +80,5 @@ class Stop:
             yield
         finally:
             self._shielded = False
-        if self._signal is not None:
-            raise Interrupted(self._signal)
+        if self._signal is not None or self._why is not None:
+            self.check()

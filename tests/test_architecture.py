@@ -30,6 +30,7 @@ ONLY_IN = {
     "transformers": ("connector.encoders",),
     "tenacity": ("connector.retry",),
     "yaml": ("connector.job",),
+    "apscheduler": ("connector.schedule", "connector.serve"),
     "typer": ("connector.cli",),
     "rich": ("connector.cli",),
     "prometheus_client": ("connector.observe",),

@@ -18,6 +18,7 @@ from connector.job import Job, RejectSettings, SplitSettings
 from connector.milvus.settings import MilvusSettings
 from connector.observe.metrics import COUNTERS, NAMES
 from connector.observe.settings import MetricsSettings, NotifySettings
+from connector.schedule import ScheduleSettings
 from connector.schema import __all__ as schema_names
 from tests.encoders.vision_models import build_pair
 from tests.pictures import varied
@@ -83,7 +84,7 @@ def test_every_command_is_documented() -> None:
     """A command that is not in the documentation does not exist for its users."""
     names = commands(app)
     assert names == {
-        *("init", "check", "plan", "apply", "run", "search", "status", "bench", "plugins", "models pull", "schema json"),
+        *("init", "check", "plan", "apply", "run", "search", "status", "serve", "bench", "plugins", "models pull", "schema json"),
         *("schema pull", "schema docs", "adopt"),
         *("verify", "forget", "purge"),
         *("state show", "state export", "state import", "state rebuild", "state reset"),
@@ -118,7 +119,7 @@ def test_every_plugin_is_documented() -> None:
 
 def test_every_key_is_documented() -> None:
     """Each key of a job file, and each name of a schema, stands in the documentation."""
-    models = (Job, SplitSettings, RejectSettings, MilvusSettings, MetricsSettings, NotifySettings)
+    models = (Job, SplitSettings, RejectSettings, MilvusSettings, ScheduleSettings, MetricsSettings, NotifySettings)
     keys = {key for model in models for key in model.model_fields} - {"where"}
     keys |= set(DeviceSpec.__dataclass_fields__)
     assert [key for key in sorted(keys) if f"`{key}`" not in TEXT] == []

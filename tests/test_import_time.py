@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-MODELS = ("grpc", "milvus_lite", "pymilvus", "tokenizers", "torch", "transformers", "timm")
+MODELS = ("apscheduler", "grpc", "milvus_lite", "pymilvus", "tokenizers", "torch", "transformers", "timm")
 HEAVY = (*MODELS, "huggingface_hub", "numpy", "pandas", "pydantic", "rich", "sqlite3", "typer", "yaml")
 
 

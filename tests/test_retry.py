@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 
 import pytest
 
 from connector.errors import AuthError, SinkError, Throttled, Transient
-from connector.retry import RetryPolicy, retry
+from connector.retry import RetryPolicy, retry, until
 
 QUICK = RetryPolicy(deadline=5.0, first=0.001, longest=0.002)
 
@@ -89,3 +90,16 @@ def test_a_server_is_left_alone_as_long_as_it_asks() -> None:
     with pytest.raises(Throttled, match="busy"):
         retry(calls, QUICK, "embed")
     assert (calls.count, time.monotonic() - start < 3) == (1, True)
+
+
+def test_who_asks_to_stop_is_not_kept_waiting() -> None:
+    """The wait under way ends and the last error is raised; other threads, and this one afterwards, try again as before."""
+    end, patient = threading.Event(), RetryPolicy(deadline=600.0, first=500.0, longest=500.0)
+    calls = Calls(*(Transient("down") for _ in range(1000)))
+    asks = threading.Timer(0.05, end.set)
+    asks.start()
+    with until(end), pytest.raises(Transient, match="down"):
+        retry(calls, patient, "insert")
+    asks.join()
+    assert calls.count < 1000
+    assert retry(Calls(Transient("down")), QUICK, "insert") == 7

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from connector.errors import Interrupted
+from connector.errors import Interrupted, OutOfTime
 from connector.stopping import Stop
 
 
@@ -79,3 +79,21 @@ def test_handlers_are_put_back() -> None:
         assert signal.getsignal(signal.SIGTERM) != before[1]
         raise ValueError
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def asked(stop: Stop, steps: list[bool]) -> None:
+    """A commit in which two others ask to stop."""
+    with stop.shield():
+        stop.ask(OutOfTime("it hangs"))
+        stop.ask(Interrupted(signal.SIGTERM))
+        steps.append(stop.event.is_set())
+
+
+def test_a_run_in_another_thread_is_asked() -> None:
+    """With the reason that was given first, after the commit under way, wherever it looks."""
+    stop, steps = Stop(), list[bool]()
+    with pytest.raises(OutOfTime, match="it hangs"):
+        asked(stop, steps)
+    assert steps == [True]
+    with pytest.raises(OutOfTime, match="it hangs"):
+        stop.check()

@@ -3,7 +3,8 @@
 Heavy modules are imported inside the commands, so that `--help` answers at once. Exit codes are those of the error tree (`errors.py`); 10
 means that `plan` has changes.
 
-    jobs.py     run, search, status                     looking.py  check, bench, plugins
+    jobs.py     run, search                             looking.py  check, bench, plugins
+    serving.py  serve, status
     changing.py plan, apply, copy, promote, rollback, prune
     rejects.py  rejects list, show, retry, export       setup.py    init, schema json, models pull
     upkeep.py   verify, forget, purge                   state.py    state show, export, import, rebuild, reset
@@ -19,7 +20,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from connector.cli import changing, jobs, looking, rejects, schemas, setup, state, upkeep
+from connector.cli import changing, jobs, looking, rejects, schemas, serving, setup, state, upkeep
 from connector.observe.logs import configure
 
 __all__ = ["app", "main"]
@@ -31,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Keeps Milvus vector collections in step with your data.",
 )
-for _command in (setup.init, looking.check, changing.plan, changing.apply, jobs.run, jobs.search, jobs.status):
+for _command in (setup.init, looking.check, changing.plan, changing.apply, jobs.run, jobs.search, serving.serve, serving.status):
     app.command()(_command)
 app.command()(looking.bench)
 app.command()(looking.plugins)

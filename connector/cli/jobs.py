@@ -1,8 +1,7 @@
-"""The commands that fill a collection and look into it: run, search, status."""
+"""The commands that fill a collection and look into it: run, search."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -110,22 +109,6 @@ def search(  # noqa: PLR0913 - its options, one by one, are the command
         show([{**asdict(hit), "fields": plain(hit.fields)} for hit in hits], as_json=as_json, text=_hits)
 
 
-def status(job: JobFile, *, as_json: AsJson = False) -> None:
-    """Show the latest runs of a job."""
-    from connector.ledger.file import LedgerFile, running
-
-    with errors(as_json=as_json):
-        parsed = load_job(job)
-        runs: list[dict[str, Any]] = []
-        if parsed.state_path.exists():
-            with LedgerFile(parsed.state_path, lock=False) as ledger:
-                runs = ledger.runs()
-        for one in runs:
-            one["report"] = json.loads(one["report"]) if one["report"] else None
-        now = running(parsed.state_path) if parsed.state_path.parent.exists() else ""
-        show({"job": parsed.job, "runs": runs, "running": now, "exit_code": 0}, as_json=as_json, text=_runs)
-
-
 def _hits(hits: list[dict[str, Any]]) -> str:
     return (
         "\n".join(
@@ -133,13 +116,3 @@ def _hits(hits: list[dict[str, Any]]) -> str:
         )
         or "nothing found"
     )
-
-
-def _runs(document: dict[str, Any]) -> str:
-    from connector.report import RunReport
-
-    lines = [f"{document['job']}: {len(document['runs'])} runs" + (f", running: {document['running']}" if document["running"] else "")]
-    for one in document["runs"]:
-        report = RunReport(**one["report"]) if one["report"] else None
-        lines.append(f"{one['id']}  exit {one['exit_code']}  " + (str(report).splitlines()[0] if report else "did not end by itself"))
-    return "\n".join(lines)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from connector.durations import seconds_of
 from connector.errors import ConnectorError, exit_code
 from connector.observe.logs import as_lines, line, working_for
 from connector.observe.masking import hide
@@ -30,21 +30,16 @@ JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job file.", sh
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
 
-_SECONDS = {"h": 3600, "m": 60, "s": 1}
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
-
-
 def duration(text: str) -> float:
     """Seconds of a time such as 50m, 1h30m, 90s or 90.
 
     Raises:
         typer.BadParameter: It is none.
     """
-    match = _DURATION.fullmatch(text.strip())
-    seconds = sum(float(number) * unit for number, unit in zip(match.groups(), _SECONDS.values(), strict=True) if number) if match else 0
-    if not seconds:
-        raise typer.BadParameter(f"{text!r} is no time above zero; write 50m, 1h30m or 90s")
-    return seconds
+    try:
+        return seconds_of(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
 
 
 def load_job(path: Path) -> Job:

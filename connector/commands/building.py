@@ -11,14 +11,14 @@ from connector import registry
 from connector.encoding.binding import Binding, bind, make_encoder
 from connector.encoding.fanout import fan_out
 from connector.errors import ConfigError, DocumentError, Refused, nearest
-from connector.interfaces import Parser, Sink, Source, Splitter, TextLimits, identity
+from connector.interfaces import Encoder, Parser, Sink, Source, Splitter, TextLimits, identity
 from connector.job import Job, SourceSettings, SplitSettings
 from connector.job.loading import load_collection, load_transform
 from connector.ledger import Ledger
 from connector.plan.generations import Want
 from connector.record import Window, fingerprint
 from connector.report import Stopwatch
-from connector.schema.spec import CollectionSpec
+from connector.schema.spec import CollectionSpec, VectorFieldSpec
 from connector.schema.tenants import Tenant, tenant_of
 from connector.sources.media import media_type
 from connector.stations import Options, Stations
@@ -50,11 +50,11 @@ class Parts:
     tenant: Tenant | None = None
 
     @classmethod
-    def of(cls, job: Job) -> Parts:
-        """Resolves the collection and the encoders; reads model descriptions, no weights."""
+    def of(cls, job: Job, make: Callable[[VectorFieldSpec], Encoder] = make_encoder) -> Parts:
+        """Resolves the collection and the encoders, made by `make`; reads model descriptions, no weights."""
         spec = load_collection(job.into)
         tenant = None if job.tenant is None else tenant_of(spec, job.tenant, job.where)
-        bindings = bind(spec, make_encoder, where=spec.where)
+        bindings = bind(spec, make, where=spec.where)
         unknown = sorted(set(job.encode) - {field.name for field in spec.vectors})
         if unknown:
             hint = nearest(unknown[0], (field.name for field in spec.vectors))

@@ -16,9 +16,11 @@ from functools import partial
 from connector.commands.building import Front, Parts, stations_of
 from connector.commands.grounds import ground_of
 from connector.encoding import Encoding
+from connector.encoding.binding import make_encoder
 from connector.encoding.vectorcache import VectorCache
 from connector.errors import TooManyRejects
 from connector.faults import hit
+from connector.interfaces import Encoder
 from connector.job import Job
 from connector.ledger import Ledger
 from connector.milvus import features
@@ -36,7 +38,8 @@ from connector.reconcile.readback import read_back
 from connector.reconcile.recovery import recover
 from connector.reconcile.witness import Witness
 from connector.report import RunReport
-from connector.retry import ATTEMPTS
+from connector.retry import ATTEMPTS, until
+from connector.schema.spec import VectorFieldSpec
 from connector.stations import Monitor, Options, Stations
 from connector.stopping import Stop
 from connector.verdict import verdict
@@ -67,6 +70,9 @@ def run_job(
     stop: Stop | None = None,
     on_progress: Callable[[RunReport], None] = lambda _: None,
     on_start: Callable[[Live], None] = lambda _: None,
+    *,
+    on_begin: Callable[[Monitor], None] = lambda _: None,
+    make: Callable[[VectorFieldSpec], Encoder] = make_encoder,
 ) -> RunReport:
     """Runs a job to its end.
 
@@ -76,6 +82,8 @@ def run_job(
         stop: Asks it to end.
         on_progress: Called after every committed window.
         on_start: Called first, with what gives the report at any later moment, to any thread.
+        on_begin: Called once everything that the job names is loaded, before anything is opened.
+        make: Builds the encoders.
 
     Returns:
         The report; its exit code is 0, or 3 when there were too many rejects or a gap.
@@ -90,11 +98,13 @@ def run_job(
         live = Live(report, traces.stopwatch())
         on_start(live)
         stop.limit(options.time_limit)
-        front = Front.of(Parts.of(job), options, live.watch)
-        with Ledger(job.state_path) as ledger, _kept(live, ledger, job.workers), connect(job.milvus) as connection:
+        front = Front.of(Parts.of(job, make), options, live.watch)
+        monitor = Monitor(report, live.watch, stop, on_progress)
+        on_begin(monitor)
+        with until(stop.event), Ledger(job.state_path) as ledger, _kept(live, ledger, job.workers), connect(job.milvus) as connection:
             generation, report.notes = _generation(connection, front.parts, ledger)
             report.collection = generation.name
-            _run(front, Back(connection, generation, ledger), options, Monitor(report, live.watch, stop, on_progress), live)
+            _run(front, Back(connection, generation, ledger), options, monitor, live)
         hit("run.finished")
     return report
 

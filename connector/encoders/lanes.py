@@ -91,6 +91,7 @@ class LaneModel(abc.ABC):
 
     Attributes:
         notes: What a run should say of the machine.
+        device: Where it is.
     """
 
     inputs = "inputs"
@@ -100,6 +101,7 @@ class LaneModel(abc.ABC):
         self.precision = precision
         self.budget = part * _parts(self._runner)
         self.notes = [note for note in (emulation(precision, device), crowding(THREADS, CORES, device)) if note]
+        self.device = device
         self._part, self._device = PartSize(part), device
         self._network = network
         self._name = name

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from urllib.parse import quote
 
 import pydantic
@@ -20,6 +20,7 @@ from connector.interfaces import DeviceSpec
 from connector.job.yaml_file import load_yaml
 from connector.milvus.settings import MilvusSettings
 from connector.observe.settings import MetricsSettings, NotifySettings
+from connector.schedule import ScheduleSettings
 from connector.stations.reading import MAX_DOCUMENT_BYTES
 
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ class Job(_Strict):
         workers: Threads that read and parse; 0 runs every station serially.
         metrics: Where the metrics of a run are left.
         notify: Who is told how a run ended.
+        schedule: When `connector serve` runs it.
         where: The file, for messages.
     """
 
@@ -146,6 +148,7 @@ class Job(_Strict):
     workers: Annotated[int, Field(ge=0, le=64)] = 2
     metrics: MetricsSettings | None = None
     notify: NotifySettings | None = None
+    schedule: ScheduleSettings | None = None
     where: str = "job"
 
     @pydantic.field_validator("namespace")
@@ -205,7 +208,7 @@ class Job(_Strict):
         ]
 
     @classmethod
-    def from_yaml(cls, path: str | Path) -> Job:
+    def from_yaml(cls, path: str | Path) -> Self:
         """Reads and checks a job file.
 
         Raises:
@@ -215,7 +218,7 @@ class Job(_Strict):
         return cls.check({**values, "source": _source(values.get("source"), str(path))}, str(path))
 
     @classmethod
-    def check(cls, values: dict[str, Any], where: str) -> Job:
+    def check(cls, values: dict[str, Any], where: str) -> Self:
         """Builds a job from plain values; unknown keys are named with the nearest valid one."""
         _known_keys(cls, values, where)
         if values.get("milvus") is None:
@@ -255,6 +258,7 @@ _BLOCKS: dict[str, type[BaseModel]] = {
     "rejects": RejectSettings,
     "metrics": MetricsSettings,
     "notify": NotifySettings,
+    "schedule": ScheduleSettings,
 }
 
 

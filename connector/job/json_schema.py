@@ -15,6 +15,7 @@ from connector.interfaces import DeviceSpec
 from connector.job import Job, RejectSettings, SplitSettings
 from connector.milvus.settings import MilvusSettings
 from connector.observe.settings import MetricsSettings, NotifySettings
+from connector.schedule import ScheduleSettings
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -30,7 +31,7 @@ def job_schema() -> dict[str, Any]:
     schema = Job.model_json_schema()
     properties, definitions = schema["properties"], schema["$defs"]
     _describe(schema, Job)
-    for model in (MilvusSettings, SplitSettings, RejectSettings, MetricsSettings, NotifySettings, DeviceSpec):
+    for model in (MilvusSettings, SplitSettings, RejectSettings, ScheduleSettings, MetricsSettings, NotifySettings, DeviceSpec):
         _describe(definitions[model.__name__], model)
     del properties["where"]
     schema["required"] = [name for name in schema["required"] if name != "milvus"]  # MILVUS_URI says it

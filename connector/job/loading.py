@@ -8,6 +8,8 @@ import hashlib
 import importlib.util
 import inspect
 import sys
+import threading
+from collections import defaultdict
 from pathlib import Path
 from types import CodeType
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,10 @@ from connector.usercode import named_function, working_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+
+_LOCKS: defaultdict[str, threading.RLock] = defaultdict(threading.RLock)
+"""One a file: while its code runs, annotations are looked up in the module of that name, so several runs load it one after the other."""
 
 
 def load_collection(reference: Any) -> CollectionSpec:
@@ -64,6 +70,11 @@ def _module(path: Path) -> Any:
     if not path.is_file():
         raise SchemaError(f"{path}: no such file (looked from {Path.cwd()})", hint="paths in a job are relative to the working directory")
     name = f"connector_schema_{hashlib.blake2b(str(path.resolve()).encode(), digest_size=6).hexdigest()}"
+    with _LOCKS[name]:
+        return _executed(path, name)
+
+
+def _executed(path: Path, name: str) -> Any:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise SchemaError(f"{path}: cannot be imported", hint="give a .py file")

@@ -23,8 +23,8 @@ import filelock
 from connector.errors import ConfigError, Locked
 from connector.ledger.tables import LEDGER_FORMAT, migrate, user_version
 
-KEPT_FAILED = 1000
-"""Runs that failed before they knew their scope, of as many latest runs; a job that is tried every minute would fill the disk with them."""
+KEPT_RUNS = 1000
+"""Runs that a ledger remembers; a job that runs every minute would fill the disk with them. The last success is kept however old."""
 
 HOST = 3
 """Which word of a holder's line names its host."""
@@ -126,6 +126,11 @@ class LedgerFile:
             last = db.execute("SELECT finished FROM run WHERE scope = ? ORDER BY number DESC LIMIT 1", (self._scope,)).fetchone()
             values = (run, self._scope, time.time(), os.getpid(), socket.gethostname())
             db.execute("INSERT INTO run (id, scope, started, pid, host) VALUES (?, ?, ?, ?, ?)", values)
+            db.execute(
+                "DELETE FROM run WHERE scope = ? AND number <= (SELECT max(number) FROM run) - ?"
+                " AND number <> (SELECT coalesce(max(number), 0) FROM run WHERE scope = ? AND exit_code = 0)",
+                (self._scope, KEPT_RUNS, self._scope),
+            )
         return last is None or last[0] is not None
 
     def finish(self, run: str, exit_code: int, report: str) -> None:
@@ -138,7 +143,7 @@ class LedgerFile:
                 " ON CONFLICT (id) DO UPDATE SET finished = excluded.finished, exit_code = excluded.exit_code, report = excluded.report",
                 values,
             )
-            db.execute("DELETE FROM run WHERE scope = 0 AND number <= (SELECT max(number) FROM run) - ?", (KEPT_FAILED,))
+            db.execute("DELETE FROM run WHERE scope = 0 AND number <= (SELECT max(number) FROM run) - ?", (KEPT_RUNS,))
 
     def good_run(self, job: str) -> tuple[float, float] | None:
         """When the latest run of a job began and ended that went well over the whole source: Unix times; None: there is none."""
@@ -165,12 +170,20 @@ class LedgerFile:
 
     def runs(self, limit: int = 10) -> list[dict[str, Any]]:
         """The latest runs of every scope in this file, newest first."""
+        return self._runs("", limit)
+
+    def latest_run(self, namespace: str, *, success: bool = False) -> dict[str, Any] | None:
+        """The latest run of a namespace, in whichever generation; with `success` the latest that ended with exit code 0."""
+        found = self._runs(f"WHERE namespace = ?{' AND exit_code = 0' if success else ''}", namespace, 1)
+        return found[0] if found else None
+
+    def _runs(self, condition: str, *values: Any) -> list[dict[str, Any]]:
         columns = ("id", "namespace", "started", "finished", "pid", "host", "exit_code", "report")
         sql = (
             "SELECT run.id, namespace, started, finished, pid, host, exit_code, report FROM run LEFT JOIN scope ON scope.id = run.scope"
-            " ORDER BY number DESC LIMIT ?"
+            f" {condition} ORDER BY number DESC LIMIT ?"
         )
-        return [dict(zip(columns, row, strict=True)) for row in self._rows(sql, limit)]
+        return [dict(zip(columns, row, strict=True)) for row in self._rows(sql, *values)]
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -16,7 +16,7 @@ from typing import Any
 
 from connector import faults
 from connector.encoding.probing import Goldens
-from connector.errors import PlanNeeded, SchemaError, SinkError
+from connector.errors import PlanNeeded, SchemaError, SinkError, Transient
 from connector.milvus import changes, describe, features
 from connector.milvus.client import Connection
 from connector.milvus.survey import Survey, survey
@@ -242,7 +242,7 @@ class Catalog:
             self.write(name, properties)
         made = self._generation(name, 0)
         if made.stamp is None or made.stamp.uid != stamp.uid:
-            raise SinkError(f"{name} was created by someone else at the same moment", hint="run the same command again")
+            raise Transient(f"{name} was created by someone else at the same moment", hint="run the same command again")
         changed = drift(made)
         if changed:
             self.drop(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
 import threading
 from collections import defaultdict
 from collections.abc import Callable
@@ -149,6 +150,11 @@ def _warn(settings: MilvusSettings) -> None:
         log.warning("%s: credentials travel unencrypted to another machine; use https://, or set `secure`", settings.uri)
 
 
+def preload() -> None:
+    """Imports pymilvus now: a process whose threads read MILVUS_URI does it before they begin, see `_quiet`."""
+    _quiet()
+
+
 def _quiet() -> None:
     """Keeps pymilvus from loading a `.env` file into our environment and from logging errors, with tracebacks, that we report.
 
@@ -156,7 +162,7 @@ def _quiet() -> None:
     """
     os.environ.setdefault("PYTHON_DOTENV_DISABLED", "1")
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
-    uri = os.environ.pop("MILVUS_URI", None)
+    uri = None if "pymilvus" in sys.modules else os.environ.pop("MILVUS_URI", None)
     try:
         import pymilvus  # noqa: F401 - it sets its logger's level while it is imported
     finally:

@@ -26,7 +26,7 @@ def listing(stations: Stations, options: Options, report: RunReport, stop: Stop 
     skip = _skip_in_cursor if stations.source.mode == "cursor" else _skip_in_listing
     touched: set[str] = set()
     report.total = _told(stations, options)
-    for some in _chunks(islice(_chosen(stations, options, report), options.limit), LOOKUP):
+    for some in _chunks(islice(_chosen(stations, options, report, stop), options.limit), LOOKUP):
         keys = [visit.key for visit in some]
         known, before = stations.ledger.known(keys), stations.ledger.see(keys)
         for visit in some:
@@ -50,11 +50,13 @@ def _told(stations: Stations, options: Options) -> int | None:
     return told if told is None or options.limit is None else min(told, options.limit)
 
 
-def _chosen(stations: Stations, options: Options, report: RunReport) -> Iterator[Visit]:
+def _chosen(stations: Stations, options: Options, report: RunReport, stop: Stop | None) -> Iterator[Visit]:
     """What the source lists, as far as this run is about it; a forgotten document is not."""
     forgotten = stations.ledger.forgotten()
     for partition in stations.source.partitions():
         for visit in _partition(stations, partition, report, options):
+            if stop is not None:
+                stop.check()
             if options.only is not None and visit.key not in options.only:
                 continue
             if visit.key in forgotten:
