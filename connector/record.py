@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,6 +59,7 @@ class Document:
         position: Where a cursor source reads on after this document.
         size: Bytes of the payload where the listing knows them; over the job's limit it is not opened.
         unnamed: Its own key cannot be read, `key` is only its place. It may be any document that seems to have vanished.
+        held: The payload is in memory, so opening costs nothing: `open` may then be called twice, first while listing.
     """
 
     key: str
@@ -67,6 +68,7 @@ class Document:
     position: Position | None = None
     size: int | None = None
     unnamed: bool = False
+    held: bool = False
 
 
 @dataclass(slots=True, frozen=True)
@@ -118,8 +120,7 @@ Status: TypeAlias = Literal["writing", "done", "partial", "empty", "rejected"]
 """What the ledger knows of a document. `writing`: an intent without its completion, so it is read again whatever its version."""
 
 
-@dataclass(slots=True, frozen=True)
-class Known:
+class Known(NamedTuple):
     """The ledger's entry for one document.
 
     Attributes:

@@ -76,10 +76,18 @@ class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
     def see(self, keys: Sequence[str]) -> set[str]:
         """Notes that these documents are listed; returns those that were listed before in this run."""
         with self._mutex:
+            self._db.execute("BEGIN")
+            try:
+                self._db.executemany("INSERT INTO temp.seen VALUES (?)", zip(keys, strict=True))
+            except sqlite3.IntegrityError:  # rare, so that the many that are new cost no look-up
+                self._db.rollback()
+            else:
+                self._db.commit()
+                return set()
             before = {
                 key for some in chunks(keys) for (key,) in self._rows(f"SELECT key FROM temp.seen WHERE key IN ({marks(some)})", *some)
             }
-            self._db.executemany("INSERT OR IGNORE INTO temp.seen VALUES (?)", ((key,) for key in keys))
+            self._db.executemany("INSERT OR IGNORE INTO temp.seen VALUES (?)", zip(keys, strict=True))
         return before
 
     def position(self, partition: str) -> Position | None:

@@ -63,7 +63,7 @@ class RowsSource:
             place = str(number) if self._key is None else f"{self._name}:{number}"
             reason = f"{self._name}, row {number}: {problem}"
             return Document(place, partial(refuse, reason), unnamed=self._key is not None)
-        return Document(str(number) if self._key is None else str(row[self._key]), _opener(row))
+        return Document(str(number) if self._key is None else str(row[self._key]), _opener(row), held=True)
 
     def _problem(self, row: Any) -> str:
         """What is wrong with a row, or ""."""

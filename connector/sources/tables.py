@@ -100,10 +100,10 @@ class TableSource(ABC):
             if isinstance(row, str):
                 problem = row
             elif column is None:
-                yield Document(f"{place}{number}", partial(Payload, row))
+                yield Document(f"{place}{number}", partial(Payload, row), held=True)
                 continue
             elif key := key_of(row, column):
-                yield Document(key, partial(Payload, row))
+                yield Document(key, partial(Payload, row), held=True)
                 continue
             else:
                 problem = no_key(row, column)
