@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench faults parity clean
+.PHONY: help demo test lint bench faults transcript parity clean
 help:  ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -47,6 +47,9 @@ parity: $(VENV)/.dev  ## every encoder family against its own library, as a tabl
 faults: $(VENV)/.dev  ## the long kill tests, with a table of what was injected and found
 	CONNECTOR_RANDOM_KILLS=50 CONNECTOR_ALL_FAILPOINTS=1 CONNECTOR_HISTORIES=60 $(BIN)/python -m pytest tests/faults tests/server -v
 
+transcript: $(VENV)/.dev  ## a job killed three times and its server once, finished by the same command, compared with its source
+	$(BIN)/python -m tests.faults.transcript
+
 $(VENV)/.bench: $(VENV)/.dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@
@@ -57,6 +60,7 @@ bench: $(VENV)/.bench  ## against the scripts that people write, and the limit; 
 	  $(BIN)/python -m tests.bench.images --model $$model --out bench-images-$$model.json || exit 1; done
 	$(BIN)/python -m tests.bench.vectors
 	$(BIN)/python -m tests.bench.unchanged
+	$(BIN)/python -m tests.bench.bookkeeping
 	$(BIN)/python -m tests.bench.memory
 
 clean:  ## remove the environment and local state

@@ -20,6 +20,7 @@ from connector.commands.building import Parts, fingerprint_parts
 from connector.encoding.binding import Binding, probed
 from connector.encoding.handle import EncoderHandle
 from connector.encoding.probing import Goldens
+from connector.encoding.quantising import QUANTISED
 from connector.errors import ConfigError, RowError, SinkError
 from connector.faults import hit
 from connector.interfaces import DeviceSpec
@@ -32,6 +33,7 @@ from connector.plan import waiting
 from connector.plan.generations import Generation
 from connector.plan.stamp import RUN
 from connector.reconcile.inventory import Inventory
+from connector.reconcile.stored import unstored
 from connector.record import Row, Window, fingerprint
 from connector.schema.spec import LINEAGE, FieldSpec, VectorFieldSpec
 from connector.schema.values import convert
@@ -211,7 +213,7 @@ def _fingerprints(parts: Parts, live: Generation, *, again: bool) -> tuple[str, 
         return parts.job.scope, "", _AGAIN
     settings = fingerprint_parts(parts)
     stamped = live.stamp.identity if live.stamp else {}
-    before = {name: [source, stamped.get(name)] for name, (source, _) in settings["vectors"].items()}
+    before = {name: [source, stamped.get(name), *rest] for name, (source, _, *rest) in settings["vectors"].items()}
     return parts.job.scope, fingerprint({**settings, "vectors": before}), fingerprint(settings)
 
 
@@ -234,9 +236,7 @@ def _stacked(field: VectorFieldSpec, values: list[Any]) -> Any:
         array[:] = values
         return array
     stacked = np.stack(values)
-    if field.dtype == "bfloat16":  # read as its 16 bits, the upper half of a float32
-        return (stacked.astype(np.uint32) << 16).view(np.float32)
-    return stacked.astype(np.float32) if field.dtype == "float16" else stacked
+    return stacked if field.dtype in QUANTISED else unstored(field, stacked)
 
 
 def _write(sink: MilvusSink, window: Window) -> int:

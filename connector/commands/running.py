@@ -29,6 +29,7 @@ from connector.milvus.sink import MilvusSink
 from connector.pipeline import run
 from connector.plan import Generation, required, standing, steps
 from connector.plan.stamp import run_property
+from connector.recall import Place, Recall
 from connector.reconcile.readback import read_back
 from connector.reconcile.recovery import recover
 from connector.reconcile.witness import Witness
@@ -38,8 +39,8 @@ from connector.stopping import Stop
 from connector.verdict import verdict
 
 
-def _generation(connection: Connection, parts: Parts) -> tuple[Generation, list[str]]:
-    """The generation to write to, and what is to be said of it; the first one is made when nothing exists.
+def _generation(connection: Connection, parts: Parts) -> tuple[Generation, Generation | None, list[str]]:
+    """The generation to write to, the live one, and what is to be said; the first one is made when nothing exists.
 
     Raises:
         PlanNeeded: Something exists that is not what the code says.
@@ -50,7 +51,7 @@ def _generation(connection: Connection, parts: Parts) -> tuple[Generation, list[
     have = catalog.have(parts.spec.name)
     found = required(parts.want, have, parts.job.where)
     catalog.load(found.name)
-    return found, standing(found, have, parts.job.where)
+    return found, have.live, standing(found, have, parts.job.where)
 
 
 def run_job(
@@ -70,10 +71,10 @@ def run_job(
     monitor.stop.limit(options.time_limit)
     front = Front.of(Parts.of(job), options, monitor.watch)
     with Ledger(job.state_path) as ledger, connect(job.milvus) as connection:
-        generation, report.notes = _generation(connection, front.parts)
+        generation, live, report.notes = _generation(connection, front.parts)
         report.collection = generation.name
         try:
-            _run(front, Back(connection, generation, ledger), options, monitor, begun)
+            _run(front, Back(connection, generation, live, ledger), options, monitor, begun)
         except BaseException as error:
             report.exit_code, report.message = exit_code(error), getattr(error, "message", type(error).__name__)
             error.report = report  # type: ignore[attr-defined]  # for the command line's --json
@@ -102,10 +103,11 @@ def _close(report: RunReport, watch: Stopwatch, begun: float, ledger: Ledger, wo
 
 @dataclass(frozen=True, slots=True)
 class Back:
-    """What a run writes to: an open connection, a generation of the collection, and the ledger."""
+    """What a run writes to: an open connection, a generation of the collection, beside which one may be live, and the ledger."""
 
     connection: Connection
     generation: Generation
+    live: Generation | None
     ledger: Ledger
 
 
@@ -117,7 +119,8 @@ def _run(front: Front, back: Back, options: Options, monitor: Monitor, begun: fl
     witness = Witness(sink, spec, report.run_id)
     stop, watch = monitor.stop.event, monitor.watch
     goldens = Catalog(back.connection).goldens(back.generation)
-    encode = partial(Encoding, front.parts.bindings, job.encode, ready=spec.ready, workers=job.workers, goldens=goldens)
+    recall = Recall(_places(front, back), spec, job.scope, front.settings, ledger.settings, goldens)
+    encode = partial(Encoding, front.parts.bindings, job.encode, ready=spec.ready, workers=job.workers, goldens=goldens, recall=recall)
     with VectorCache(job.cache_path, job.vector_cache) as cache, encode(stop=stop, stopwatch=watch, cache=cache) as encoding:
         stations = stations_of(front, encoding, witness, ledger)
         started = time.perf_counter() - begun
@@ -135,6 +138,19 @@ def _run(front: Front, back: Back, options: Options, monitor: Monitor, begun: fl
     _settle(back, stations, options, report)
     if job.milvus.wait_for_index:
         report.index = wait_for_indexes(back.connection, back.generation.name)
+
+
+def _places(front: Front, back: Back) -> list[Place]:
+    """The generations whose rows may hold vectors that need not be encoded again."""
+    if any(binding.ragged for binding in front.parts.bindings):
+        return []
+    catalog = Catalog(back.connection)
+    others = [back.live] if back.live is not None and back.live.name != back.generation.name else []
+    return [
+        Place(MilvusSink(back.connection, one.name, front.parts.spec), one.stamp, catalog.goldens(one) if one in others else None)
+        for one in (back.generation, *others)
+        if one.stamp is not None
+    ]
 
 
 def _committed(cache: VectorCache, monitor: Monitor, report: RunReport) -> None:

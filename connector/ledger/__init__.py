@@ -35,6 +35,11 @@ class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
         self._namespace, self._fingerprint, self._natural = namespace, fingerprint, natural
         self._begin_listing()
 
+    def settings(self, fingerprint: str) -> dict[str, Any] | None:
+        """What an earlier run's fingerprint stands for, by parts; None: this file knows nothing of it."""
+        found = self._rows("SELECT parts FROM fingerprint WHERE hash = ?", fingerprint)
+        return dict(json.loads(found[0][0])) if found else None
+
     def look(self, namespace: str, uid: str, *, natural: bool = False) -> None:
         """As `enter`, without noting anything in the file."""
         found = self._rows("SELECT id FROM scope WHERE namespace = ? AND uid = ?", namespace, uid)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from connector.commands.building import Front, Parts, source_hash, stations_of
 from connector.commands.keeping import KeepingSink
 from connector.encoding import Encoding
+from connector.encoding.vectorcache import VectorCache
 from connector.interfaces import Sink
 from connector.job import Job
 from connector.ledger import Ledger
@@ -85,16 +86,21 @@ def _content(document: Document) -> str:
     return content_hash(None, {"text": document.open().fields["text"]})
 
 
-def run_nowhere(source: Any, state: Path, into: type[Collection] = Notes, sink: Sink | None = None) -> tuple[RunReport, int]:
-    """The report of a run into a sink that is at hand, or nowhere, and how many inputs were encoded."""
+def run_nowhere(
+    source: Any, state: Path | None, into: type[Collection] = Notes, sink: Sink | None = None, cache: VectorCache | None = None
+) -> tuple[RunReport, int]:
+    """The report of a run into a sink that is at hand, or nowhere, and how many inputs were encoded.
+
+    Without a file for its state the ledger is in memory; with a cache vectors are kept as in a run of a job.
+    """
     job = _job(source, into)
     report, parts = RunReport(run_id="bench", job=job.job), Parts.of(job)
     for binding in parts.bindings:
         encoder: Any = binding.encoder
         encoder.batches = _Forgetful()
-    monitor = Monitor(report)
+    monitor = Monitor(report, on_window=lambda _: cache.window_committed() if cache is not None else None)
     front = Front.of(parts, Options(), monitor.watch)
-    encode = Encoding(parts.bindings, ready=parts.spec.ready, workers=job.workers, stopwatch=monitor.watch)
+    encode = Encoding(parts.bindings, ready=parts.spec.ready, workers=job.workers, stopwatch=monitor.watch, cache=cache)
     with Ledger(state) as ledger, encode as encoding:
         ledger.enter(job.scope, "bench", front.fingerprint, front.settings, natural=not parts.spec.primary.generated)
         run(stations_of(front, encoding, sink or KeepingSink(parts.spec), ledger), Options(), monitor)
