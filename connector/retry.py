@@ -9,6 +9,7 @@ beyond the deadline, the error is raised at once.
 from __future__ import annotations
 
 import logging
+import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -32,12 +33,14 @@ class RetryPolicy:
         first: Upper bound of the first wait, in seconds.
         longest: Upper bound of any wait, in seconds.
         paced: The call waits by itself after `Throttled`, so it is called again at once.
+        stop: Set by whoever asks the run to end: then nothing is tried again, and no wait goes on.
     """
 
     deadline: float = 300.0
     first: float = 0.2
     longest: float = 15.0
     paced: bool = False
+    stop: threading.Event | None = None
 
 
 def retry(call: Callable[[], T], policy: RetryPolicy, what: str) -> T:
@@ -49,7 +52,7 @@ def retry(call: Callable[[], T], policy: RetryPolicy, what: str) -> T:
         what: Names the call in the log.
 
     Raises:
-        Transient: The last one, when the deadline is over.
+        Transient: The last one, when the deadline is over or the run is asked to end.
     """
 
     def warn(state: tenacity.RetryCallState) -> None:
@@ -69,10 +72,12 @@ def retry(call: Callable[[], T], policy: RetryPolicy, what: str) -> T:
         too_late = _asked(state) > 0 and (state.seconds_since_start or 0.0) + state.upcoming_sleep > policy.deadline
         return too_late or tenacity.stop_after_delay(policy.deadline)(state)
 
+    asked_to_end = policy.stop or threading.Event()
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Transient),
         wait=wait,
-        stop=over,
+        stop=tenacity.stop_any(over, tenacity.stop_when_event_set(asked_to_end)),
+        sleep=tenacity.sleep_using_event(asked_to_end),
         before_sleep=warn,
         reraise=True,
     )

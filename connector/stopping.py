@@ -1,7 +1,8 @@
 """Lets SIGINT and SIGTERM end a run at a safe place.
 
 The first signal raises `Interrupted` in the main thread, except while a window is being written and committed: then it waits until
-that is done, so that what Milvus acknowledged is also in the ledger. A second signal does not wait. A time limit ends it there as well.
+that is done, so that what Milvus acknowledged is also in the ledger, or until a call fails that would be tried again: Milvus is away then, and
+the window's intent stands. A second signal does not wait. A time limit ends it there as well.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from connector.errors import Interrupted, OutOfTime
+from connector.errors import Interrupted, OutOfTime, Transient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,10 +66,14 @@ class Stop:
 
     @contextlib.contextmanager
     def shield(self) -> Iterator[None]:
-        """Puts the first signal off until the block is done."""
+        """Puts the first signal off until the block is done, or until it fails for want of Milvus."""
         self._shielded = True
         try:
             yield
+        except Transient as error:
+            if self._signal is not None:
+                raise Interrupted(self._signal) from error
+            raise
         finally:
             self._shielded = False
         if self._signal is not None:

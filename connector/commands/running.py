@@ -71,6 +71,7 @@ def run_job(
     monitor.stop.limit(options.time_limit)
     front = Front.of(Parts.of(job), options, monitor.watch)
     with Ledger(job.state_path) as ledger, connect(job.milvus) as connection:
+        connection.stop = monitor.stop.event
         generation, live, report.notes = _generation(connection, front.parts)
         report.collection = generation.name
         try:
@@ -119,7 +120,7 @@ def _run(front: Front, back: Back, options: Options, monitor: Monitor, begun: fl
     witness = Witness(sink, spec, report.run_id)
     stop, watch = monitor.stop.event, monitor.watch
     goldens = Catalog(back.connection).goldens(back.generation)
-    recall = Recall(_places(front, back), spec, job.scope, front.settings, ledger.settings, goldens)
+    recall = Recall([] if options.full_refresh else _places(front, back), spec, job.scope, front.settings, ledger.settings, goldens)
     encode = partial(Encoding, front.parts.bindings, job.encode, ready=spec.ready, workers=job.workers, goldens=goldens, recall=recall)
     with VectorCache(job.cache_path, job.vector_cache) as cache, encode(stop=stop, stopwatch=watch, cache=cache) as encoding:
         stations = stations_of(front, encoding, witness, ledger)

@@ -10,9 +10,10 @@ import logging
 import os
 import re
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, TypeVar
@@ -59,14 +60,28 @@ class Connection:
         settings: How it was reached.
         server: What answered.
         client: The `pymilvus.MilvusClient`; its methods are only called through `call`.
+        stop: Set by whoever asks a run to end; calls then fail at once instead of being tried again. None: nobody asks.
     """
 
     def __init__(self, settings: MilvusSettings, client: Any, server: Server) -> None:
         self.settings = settings
         self.server = server
         self.client = client
+        self.stop: threading.Event | None = None
         self._lock: threading.RLock | None = _LITE_LOCKS[settings.path] if settings.lite else None
         self._open = True
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """How calls are tried again."""
+        return replace(self.settings.policy, stop=self.stop)
+
+    def wait(self, seconds: float) -> None:
+        """Waits so long, or until a run is asked to end."""
+        if self.stop is None:
+            time.sleep(seconds)
+        else:
+            self.stop.wait(seconds)
 
     def call(self, what: str, function: Callable[..., T], *args: Any, policy: RetryPolicy | None = None, **options: Any) -> T:
         """Calls a method of the client, or anything that takes `timeout`, until it passes or the retry deadline is over.
@@ -81,7 +96,7 @@ class Connection:
         Raises:
             ConnectorError: As `translate` says; never an error of pymilvus or grpc.
         """
-        return retry(lambda: self.once(what, function, *args, **options), policy or self.settings.policy, what)
+        return retry(lambda: self.once(what, function, *args, **options), policy or self.policy, what)
 
     def once(self, what: str, function: Callable[..., T], *args: Any, **options: Any) -> T:
         """One attempt of `call`, with the same errors; for callers that decide themselves when to try again."""

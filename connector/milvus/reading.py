@@ -100,7 +100,7 @@ class Reader:
             except NotLoaded as error:
                 raise Transient(error.message, hint="the collection is still loading") from error
 
-        return retry(again, replace(self.connection.settings.policy, longest=_LONGEST_WAIT), what)
+        return retry(again, replace(self.connection.policy, longest=_LONGEST_WAIT), what)
 
     def _asking(self, condition: str, fields: Sequence[str]) -> dict[str, Any]:
         return {"collection_name": self.collection, "filter": condition, "output_fields": list(fields)}

@@ -66,7 +66,7 @@ class MilvusSink:
         self._max_bytes = max_request_bytes
         self._max_rows = max_request_rows
         self._good_bytes = max_request_bytes
-        self._pace = Pace()
+        self._pace = Pace(sleep=connection.wait)
 
     def write(self, window: Window) -> Receipt:
         """Upserts the rows of a window that are not in `window.bad`; returns when they are acknowledged.
@@ -143,7 +143,7 @@ class MilvusSink:
         if self._connection.server.lite and self.spec.dynamic:
             self.delete([row[self._key] for row in rows])  # Lite would keep old keys of the dynamic field
 
-        policy = replace(self._connection.settings.policy, paced=True)
+        policy = replace(self._connection.policy, paced=True)
         latest = time.monotonic() + policy.deadline
 
         def attempt() -> None:

@@ -87,13 +87,16 @@ def _content(document: Document) -> str:
 
 
 def run_nowhere(
-    source: Any, state: Path | None, into: type[Collection] = Notes, sink: Sink | None = None, cache: VectorCache | None = None
+    source: Any,
+    state: Path,
+    into: type[Collection] = Notes,
+    sink: Sink | None = None,
+    *,
+    cache: VectorCache | None = None,
+    workers: int = 2,
 ) -> tuple[RunReport, int]:
-    """The report of a run into a sink that is at hand, or nowhere, and how many inputs were encoded.
-
-    Without a file for its state the ledger is in memory; with a cache vectors are kept as in a run of a job.
-    """
-    job = _job(source, into)
+    """The report of a run into a sink that is at hand, or nowhere, and how many inputs were encoded; a cache keeps vectors as in a job."""
+    job = _job(source, into).model_copy(update={"workers": workers})
     report, parts = RunReport(run_id="bench", job=job.job), Parts.of(job)
     for binding in parts.bindings:
         encoder: Any = binding.encoder

@@ -50,6 +50,7 @@ def test_a_side_prints_one_line_of_json(capsys: pytest.CaptureFixture[str], tmp_
 def test_every_script_has_sides_that_its_ratios_know(bench: Benchmark) -> None:
     """A ratio of a side that is not measured would be found out after an hour."""
     ones = {"a_second", "seconds", "cpu_s", "peak_mb", "ledger_mb", "core_us_a_row", "core_ms", "model_alone"}
+    ones |= {f"{name}_{kind}" for name in ("ledger", "cache", "model") for kind in ("clock", "cpu")}
     found = {side: dict.fromkeys(ones, 1.0) for side in bench.sides}
     assert all(ratio(found) > 0 for ratio in bench.ratios.values())
     assert bench.module.startswith("tests.bench.")

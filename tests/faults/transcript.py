@@ -105,6 +105,8 @@ def main() -> int:
         (folder := Path(name) / "job").mkdir()
         reach = {"token": server.token, "retry_deadline": 300, "timeout": 30} if server else {}
         shop = Workshop(folder, uri=server.uri if server else "notes.db", milvus=reach, delay=0.002)
+        pinned = (schema := folder / "notes_schema.py").read_text().replace('"fake:fake"', '"fake:fake", revision="1"')
+        schema.write_text(pinned)  # so that vectors are kept, as those of any model whose weights are known
         fill(shop, given.lines)
         print(f"{given.lines // LINES_A_NOTE} documents of {LINES_A_NOTE} lines into {'Milvus 2.3.5' if server else 'Milvus Lite'}")  # noqa: T201 - the transcript
         found = transcript(shop, server, print)
