@@ -12,6 +12,7 @@ candidate then takes over: an encoder that changed under its name is still found
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 from connector.encoding.probing import Goldens, alike
 from connector.encoding.quantising import QUANTISED
 from connector.plan.stamp import Stamp
-from connector.reconcile.stored import unstored
+from connector.reconcile.stored import RowDigest, unstored
 from connector.record import Key, Row, Visit, Window, fingerprint, generated_key
 from connector.schema.spec import LINEAGE, CollectionSpec
+from connector.schema.values import convert
 
 if TYPE_CHECKING:
     from connector.encoding.binding import Binding
@@ -93,6 +95,7 @@ class Recall:
         goldens: Goldens,
     ) -> None:
         self._places, self._primary, self._namespace, self._goldens = places, spec.primary, namespace, goldens
+        self._a_request = RowDigest(spec).rows_a_request
         self._now: Settings = json.loads(json.dumps(settings))
         self._before: dict[str, Settings | None] = {fingerprint({**settings}): self._now}
         for place in places:
@@ -127,8 +130,12 @@ class Recall:
         """The primary key that a row gets, if its document has rows there that are as they were written."""
         if place.goldens is None and (visit.known is None or visit.known.status not in {"done", "partial"}):
             return None  # in `writing` are also the documents that `verify` found altered
-        key = generated_key(self._namespace, visit.key, ordinal) if self._primary.generated else row.get(self._primary.name)
-        return key if isinstance(key, str | int) and key != "" else None
+        if self._primary.generated:
+            return generated_key(self._namespace, visit.key, ordinal)
+        with contextlib.suppress(ValueError):  # it is CONFORM that says so
+            key: Key = convert(self._primary, row.get(self._primary.name))
+            return key
+        return None
 
     def _read(self, place: Place, bindings: Sequence[Binding], asked: dict[Key, _Asked]) -> dict[int, list[Vector]]:
         """Reads what rows were made from, then, of those that fit, the same again with the vectors: a row is compared as one."""
@@ -137,7 +144,7 @@ class Recall:
         told = [*LINEAGE] if text is None else [*LINEAGE, text]
         rows: dict[Key, Row] = {}
         for fields in (told, [*told, *names]):
-            rows = place.sink.read(list(asked), fields) if asked else {}
+            rows = self._rows(place, list(asked), fields)
             asked = {key: one for key, one in asked.items() if key in rows and self._same(rows[key], one, bindings, text)}
         found = {
             one.number: [unstored(binding.field, rows[key][binding.field.name]) for binding in bindings]
@@ -147,6 +154,11 @@ class Recall:
         if found and place.goldens is not None:
             self._goldens.add(place.goldens.of(name for name in names if name not in self._goldens.vectors))
         return found
+
+    def _rows(self, place: Place, keys: Sequence[Key], fields: Sequence[str]) -> dict[Key, Row]:
+        """Reads in requests of a fit size."""
+        size = self._a_request
+        return {key: row for start in range(0, len(keys), size) for key, row in place.sink.read(keys[start : start + size], fields).items()}
 
     def _same(self, row: Row, one: _Asked, bindings: Sequence[Binding], text: str | None) -> bool:
         """Whether a row that is there was encoded from this input, by what would encode it now."""

@@ -54,6 +54,7 @@ def retry(call: Callable[[], T], policy: RetryPolicy, what: str) -> T:
     Raises:
         Transient: The last one, when the deadline is over or the run is asked to end.
     """
+    asked_to_end = policy.stop or threading.Event()
 
     def warn(state: tenacity.RetryCallState) -> None:
         error = state.outcome.exception() if state.outcome else None
@@ -70,13 +71,12 @@ def retry(call: Callable[[], T], policy: RetryPolicy, what: str) -> T:
 
     def over(state: tenacity.RetryCallState) -> bool:
         too_late = _asked(state) > 0 and (state.seconds_since_start or 0.0) + state.upcoming_sleep > policy.deadline
-        return too_late or tenacity.stop_after_delay(policy.deadline)(state)
+        return too_late or asked_to_end.is_set() or tenacity.stop_after_delay(policy.deadline)(state)
 
-    asked_to_end = policy.stop or threading.Event()
     retrying = tenacity.Retrying(
         retry=tenacity.retry_if_exception_type(Transient),
         wait=wait,
-        stop=tenacity.stop_any(over, tenacity.stop_when_event_set(asked_to_end)),
+        stop=over,
         sleep=tenacity.sleep_using_event(asked_to_end),
         before_sleep=warn,
         reraise=True,

@@ -1,8 +1,8 @@
 """Lets SIGINT and SIGTERM end a run at a safe place.
 
 The first signal raises `Interrupted` in the main thread, except while a window is being written and committed: then it waits until
-that is done, so that what Milvus acknowledged is also in the ledger, or until a call fails that would be tried again: Milvus is away then, and
-the window's intent stands. A second signal does not wait. A time limit ends it there as well.
+that is done, so that what Milvus acknowledged is also in the ledger, or until a call fails that would be tried again: Milvus is away then,
+and the window's intent stands. A second signal does not wait. A time limit ends it there as well.
 """
 
 from __future__ import annotations

@@ -140,9 +140,13 @@ def test_signal_while_milvus_is_away_does_not_wait_for_it(tmp_path: Path) -> Non
         shop = Workshop(tmp_path, uri=milvus.uri, milvus={"retry_deadline": 600, "timeout": 10})
         history(shop)
         process = shop.start()
-        wait_until(lambda: len(milvus.sent("Upsert")) > 1, 120)
-        process.send_signal(signal.SIGTERM)
-        _, told = process.communicate(timeout=120)
+        try:
+            wait_until(lambda: len(milvus.of("Upsert")) > 1, 120)
+            process.send_signal(signal.SIGTERM)
+            _, told = process.communicate(timeout=120)
+        finally:
+            process.kill()
+            process.communicate()
         assert process.returncode == 128 + signal.SIGTERM, told
         assert writing(shop)
         milvus.faults = []

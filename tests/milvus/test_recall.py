@@ -198,7 +198,12 @@ def test_a_changed_scalar_costs_no_encoding(shop: Shop) -> None:
 
 
 def test_only_what_changed_is_encoded(shop: Shop) -> None:
-    """Rows of another text are encoded, those beside them in the same window are not."""
+    """Rows of another text are encoded, those beside them in the same window are not; one that has no key is no more than rejected."""
+    shop.run()
+    shop.rows.append({"sku": "none", "text": "new", "price": 1.0})
+    keyless = run_job(shop.job(Goods, transform=lambda row: {**row, "sku": None if row["sku"] == "none" else row["sku"]}))
+    assert (keyless.counts.rejected, keyless.counts.written) == (1, ROWS)
+    shop.rows.pop()
     shop.run()
     for row in shop.rows[:3]:
         row["text"] += " again"
