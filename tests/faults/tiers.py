@@ -44,7 +44,11 @@ def rows(page: str) -> list[list[str]]:
     """The cells of every row of the tables of faults."""
     tables = page.split(HEAD)[1:]
     lines = [line for table in tables for line in table.partition("\n\n")[0].splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    return [_cells(line) for line in lines]
+
+
+def _cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.strip()[1:-1].split("|")]
 
 
 def named(cell: str) -> list[tuple[str, str]]:
@@ -128,7 +132,7 @@ def renewed(page: str, cases: Iterable[Case]) -> str:
 
 
 def _renewed(line: str, where: Mapping[str, str]) -> str:
-    cells = [cell.strip() for cell in line.strip("|").split(" | ")]
+    cells = _cells(line)
     if len(cells) != 4 or not named(cells[3]):
         return line
     return f"| {cells[0]} | {cells[1]} | {where[cells[0]]} | {cells[3]} |"
