@@ -75,7 +75,15 @@ def case_of(item: pytest.Item) -> Case:
 
 @functools.cache
 def _source(function: Any) -> str:
-    return inspect.getsource(function)
+    """Of a test or a fixture, and of the functions of its module that it calls."""
+    text = inspect.getsource(function)
+    module = inspect.getmodule(function)
+    beside = [
+        one
+        for name, one in vars(module).items()
+        if inspect.isfunction(one) and one.__module__ == function.__module__ and f"{name}(" in text
+    ]
+    return "\n".join([text, *(inspect.getsource(one) for one in beside if one is not function)])
 
 
 def _ours(function: Any) -> bool:
