@@ -122,7 +122,7 @@ def collected() -> list[Case]:
     short = {name: value for name, value in os.environ.items() if name not in LONG}
     done = subprocess.run(command, cwd=ROOT, env=short, capture_output=True, text=True, check=False)
     lines = [line.split() for line in done.stdout.splitlines() if line.startswith("case ")]
-    assert lines, done.stdout + done.stderr
+    assert lines, f"exit code {done.returncode}: {done.stdout}{done.stderr}"
     return [(file, name, tier) for _, file, name, tier in lines]
 
 
