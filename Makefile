@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test lint bench switching faults parity serve-demo orchestrators stack image imagebase clean
+.PHONY: help demo test lint bench switching transcript faults parity serve-demo orchestrators stack image imagebase clean
 help:  ## show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
@@ -53,6 +53,9 @@ serve-demo: $(VENV)/.dev  ## an hour of schedules in a minute, on a real server 
 orchestrators: $(VENV)/.dev  ## the examples for Airflow, Dagster and Prefect, each with the real thing in an environment of its own
 	CONNECTOR_ORCHESTRATORS=1 $(BIN)/python -m pytest tests/serve/test_recipes.py -v
 
+transcript: $(VENV)/.dev  ## a job killed three times and its server once, finished by the same command, compared with its source
+	$(BIN)/python -m tests.faults.transcript
+
 $(VENV)/.bench: $(VENV)/.dev
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[bench]'
 	@touch $@
@@ -63,6 +66,7 @@ bench: $(VENV)/.bench  ## against the scripts that people write, and the limit; 
 	  $(BIN)/python -m tests.bench.images --model $$model --out bench-images-$$model.json || exit 1; done
 	$(BIN)/python -m tests.bench.vectors
 	$(BIN)/python -m tests.bench.unchanged
+	$(BIN)/python -m tests.bench.bookkeeping
 	$(BIN)/python -m tests.bench.memory
 
 switching: $(VENV)/.dev  ## a new model and a new index on a real server while searches go on, with a transcript; make switching ROWS=2000

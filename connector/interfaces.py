@@ -108,6 +108,11 @@ class ModelIdentity:
     weights: str = ""
     preprocessing: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def pinned(self) -> bool:
+        """Whether this says which weights they are; a name alone may stand for others tomorrow."""
+        return bool(self.weights or self.revision)
+
 
 @dataclass(frozen=True, slots=True)
 class Head:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -118,8 +118,7 @@ Status: TypeAlias = Literal["writing", "done", "partial", "empty", "rejected"]
 """What the ledger knows of a document. `writing`: an intent without its completion, so it is read again whatever its version."""
 
 
-@dataclass(slots=True, frozen=True)
-class Known:
+class Known(NamedTuple):
     """The ledger's entry for one document.
 
     Attributes:

@@ -35,6 +35,12 @@ _SIGNALS = 128
 MAX_SHOWN = 20
 """Most rejects that a report lists; the ledger has them all."""
 
+REJECTED = frozenset({"partial", "rejected"})
+"""What the ledger says of documents that count as rejected although they are unchanged."""
+
+_COUNTING = threading.Lock()
+"""Documents are counted by the thread that lists and by the one that commits."""
+
 
 class Counts(BaseModel):
     """Documents by what became of them."""
@@ -182,8 +188,22 @@ class RunReport(BaseModel):
         stopped = isinstance(error, OutOfTime) or self.exit_code > _SIGNALS
         self.outcome = "stopped" if stopped else _OUTCOMES.get(self.exit_code, "failed")
 
+    def count_listed(self, visits: Sequence[Visit], skipped: Sequence[bool]) -> None:
+        """Counts documents that were listed, and those of them whose visit is over."""
+        listed = len(visits) - sum(visit.removed for visit in visits)
+        known = [visit.known for visit, done in zip(visits, skipped, strict=True) if done]
+        rejected = sum(entry is not None and entry.status in REJECTED for entry in known)
+        with _COUNTING:
+            self.counts.listed += listed
+            self.counts.unchanged += len(known) - rejected
+            self.counts.rejected += rejected
+
     def count(self, visit: Visit) -> None:
         """Counts a document whose visit is over."""
+        with _COUNTING:
+            self._count(visit)
+
+    def _count(self, visit: Visit) -> None:
         if visit.rejects:
             self.rows.rejected += sum(reject.ordinal is not None for reject in visit.rejects)
             room = max(0, MAX_SHOWN - len(self.rejects))
@@ -193,7 +213,7 @@ class RunReport(BaseModel):
         elif visit.rejects:
             self.counts.rejected += 1
         elif visit.outcome == "unchanged":
-            self.count_unchanged(visit)
+            self._count_unchanged(visit)
         elif visit.outcome == "empty":
             self.counts.empty += 1
         else:
@@ -202,13 +222,14 @@ class RunReport(BaseModel):
     def count_committed(self, visits: Sequence[Visit]) -> None:
         """Counts the documents of a window; those that were simply written, which are most, all at once."""
         others = [visit for visit in visits if visit.rejects or visit.removed or visit.outcome != "written"]
-        self.counts.written += len(visits) - len(others)
+        with _COUNTING:
+            self.counts.written += len(visits) - len(others)
         for visit in others:
             self.count(visit)
 
-    def count_unchanged(self, visit: Visit) -> None:
+    def _count_unchanged(self, visit: Visit) -> None:
         """Counts a document that is as the ledger has it: a partial or rejected one stays rejected, every run."""
-        if visit.known is not None and visit.known.status in {"partial", "rejected"}:
+        if visit.known is not None and visit.known.status in REJECTED:
             self.counts.rejected += 1
         else:
             self.counts.unchanged += 1

@@ -72,12 +72,21 @@ class RetryPolicy:
 
 @contextlib.contextmanager
 def until(end: threading.Event) -> Iterator[None]:
-    """Inside the block, and in its thread only, nothing is tried again once the event is set: the last error is raised at once."""
+    """Inside the block, and in the threads that a run begins there, nothing is tried again once the event is set."""
     token = _END.set(end)
     try:
         yield
     finally:
         _END.reset(token)
+
+
+def pause(seconds: float) -> None:
+    """Waits so long, or until a run that is asked to end; see `until`."""
+    end = _END.get()
+    if end is None:
+        time.sleep(seconds)
+    else:
+        end.wait(seconds)
 
 
 def retry(call: Callable[[], T], policy: RetryPolicy, what: str) -> T:
@@ -89,7 +98,7 @@ def retry(call: Callable[[], T], policy: RetryPolicy, what: str) -> T:
         what: Names the call in the log.
 
     Raises:
-        Transient: The last one, when the deadline is over.
+        Transient: The last one, when the deadline is over or the run is asked to end.
     """
     counted = ATTEMPTS.get(None) or Attempts()
 
@@ -126,7 +135,7 @@ def retry(call: Callable[[], T], policy: RetryPolicy, what: str) -> T:
         retry=tenacity.retry_if_exception_type(Transient),
         wait=wait,
         stop=over,
-        sleep=time.sleep if end is None else tenacity.sleep_using_event(end),
+        sleep=pause,
         before_sleep=warn,
         reraise=True,
     )

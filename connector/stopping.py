@@ -1,8 +1,9 @@
 """Lets SIGINT and SIGTERM end a run at a safe place.
 
 The first signal raises `Interrupted` in the main thread, except while a window is being written and committed: then it waits until
-that is done, so that what Milvus acknowledged is also in the ledger. A second signal does not wait. A time limit ends it there as well. A
-run in another thread, which no signal reaches, is asked to end with `ask`.
+that is done, so that what Milvus acknowledged is also in the ledger, or until a call fails that would be tried again: Milvus is away then,
+and the window's intent stands. A second signal does not wait. A time limit ends it there as well. A run in another thread, which no signal
+reaches, is asked to end with `ask`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from connector.errors import Interrupted, OutOfTime
+from connector.errors import Interrupted, OutOfTime, Transient
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,10 +75,14 @@ class Stop:
 
     @contextlib.contextmanager
     def shield(self) -> Iterator[None]:
-        """Puts the first signal off until the block is done."""
+        """Puts the first signal off until the block is done, or until it fails for want of Milvus."""
         self._shielded = True
         try:
             yield
+        except Transient as error:
+            if self.event.is_set():
+                raise (self._why or Interrupted(self._signal or signal.SIGINT)) from error
+            raise
         finally:
             self._shielded = False
         if self._signal is not None or self._why is not None:

@@ -1,6 +1,7 @@
 """The dry run: lists the source and compares it with the ledger, and says what a run would do. Changes nothing anywhere.
 
-Documents are not opened, so what has another version counts as to be read; a run may still find its content unchanged, or reject it.
+Documents are not opened but for rows of tables, which are in memory, so what has another version counts as to be read; a run may still find
+its content unchanged, or reject it.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ from connector.observe.live import Live, window_committed
 from connector.pipeline import run
 from connector.plan import Generation, check_fields, lost, required, standing, steps
 from connector.plan.stamp import run_property
+from connector.recall import Place, Recall
 from connector.reconcile.readback import read_back
 from connector.reconcile.recovery import recover
 from connector.reconcile.witness import Witness
@@ -45,8 +46,8 @@ from connector.stopping import Stop
 from connector.verdict import verdict
 
 
-def _generation(connection: Connection, parts: Parts, ledger: Ledger) -> tuple[Generation, list[str]]:
-    """The generation to write to, and what is to be said of it; the first one is made when nothing exists.
+def _generation(connection: Connection, parts: Parts, ledger: Ledger) -> tuple[Generation, Generation | None, list[str]]:
+    """The generation to write to, the live one, and what is to be said; the first one is made when nothing exists.
 
     Raises:
         PlanNeeded: Something exists that is not what the code says.
@@ -61,7 +62,7 @@ def _generation(connection: Connection, parts: Parts, ledger: Ledger) -> tuple[G
     found = required(parts.want, have, parts.job.where)
     check_fields(found)
     catalog.load(found.name)
-    return found, [*gone, *standing(found, have, parts.job.where)]
+    return found, have.live, [*gone, *standing(found, have, parts.job.where)]
 
 
 def run_job(
@@ -95,16 +96,16 @@ def run_job(
     report = RunReport(run_id=f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{os.urandom(3).hex()}", job=job.job)
     report.partial = options.partial
     with observed(report, job.metrics, job.notify):
-        live = Live(report, traces.stopwatch())
-        on_start(live)
+        now = Live(report, traces.stopwatch())
+        on_start(now)
         stop.limit(options.time_limit)
-        front = Front.of(Parts.of(job, make), options, live.watch)
-        monitor = Monitor(report, live.watch, stop, on_progress)
+        front = Front.of(Parts.of(job, make), options, now.watch)
+        monitor = Monitor(report, now.watch, stop, on_progress)
         on_begin(monitor)
-        with until(stop.event), Ledger(job.state_path) as ledger, _kept(live, ledger, job.workers), connect(job.milvus) as connection:
-            generation, report.notes = _generation(connection, front.parts, ledger)
+        with until(stop.event), Ledger(job.state_path) as ledger, _kept(now, ledger, job.workers), connect(job.milvus) as connection:
+            generation, live, report.notes = _generation(connection, front.parts, ledger)
             report.collection = generation.name
-            _run(front, Back(connection, generation, ledger), options, monitor, live)
+            _run(front, Back(connection, generation, live, ledger), options, monitor, now)
         hit("run.finished")
     return report
 
@@ -142,10 +143,11 @@ def _close(live: Live, ledger: Ledger, workers: int) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Back:
-    """What a run writes to: an open connection, a generation of the collection, and the ledger."""
+    """What a run writes to: an open connection, a generation of the collection, beside which one may be live, and the ledger."""
 
     connection: Connection
     generation: Generation
+    live: Generation | None
     ledger: Ledger
 
 
@@ -157,7 +159,8 @@ def _run(front: Front, back: Back, options: Options, monitor: Monitor, live: Liv
     witness = Witness(sink, spec, report.run_id)
     stop, watch = monitor.stop.event, monitor.watch
     goldens = Catalog(back.connection).goldens(back.generation)
-    encode = partial(Encoding, front.parts.bindings, job.encode, ready=spec.ready, workers=job.workers, goldens=goldens)
+    recall = Recall([] if options.full_refresh else _places(front, back), spec, job.scope, front.settings, ledger.settings, goldens)
+    encode = partial(Encoding, front.parts.bindings, job.encode, ready=spec.ready, workers=job.workers, goldens=goldens, recall=recall)
     with VectorCache(job.cache_path, job.vector_cache) as cache, encode(stop=stop, stopwatch=watch, cache=cache) as encoding:
         stations = stations_of(front, encoding, witness, ledger)
         live.ready_s, live.counters = time.perf_counter() - live.begun, encoding.counters
@@ -172,6 +175,19 @@ def _run(front: Front, back: Back, options: Options, monitor: Monitor, live: Liv
     _settle(back, stations, options, report)
     if job.milvus.wait_for_index:
         report.index = wait_for_indexes(back.connection, back.generation.name)
+
+
+def _places(front: Front, back: Back) -> list[Place]:
+    """The generations whose rows may hold vectors that need not be encoded again."""
+    if any(binding.ragged for binding in front.parts.bindings):
+        return []
+    catalog = Catalog(back.connection)
+    others = [back.live] if back.live is not None and back.live.name != back.generation.name else []
+    return [
+        Place(MilvusSink(back.connection, one.name, front.parts.spec), one.stamp, catalog.goldens(one) if one in others else None)
+        for one in (back.generation, *others)
+        if one.stamp is not None
+    ]
 
 
 def _committed(cache: VectorCache, monitor: Monitor, live: Live, report: RunReport) -> None:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from connector.encoding.binding import Binding, bind, head_of, make_encoder, probed
 from connector.encoding.fanout import POSITION
@@ -33,6 +33,9 @@ from connector.record import Window
 from connector.replicas import Replicas, spread
 from connector.report import Stopwatch
 from connector.schema.spec import VectorFieldSpec
+
+if TYPE_CHECKING:
+    from connector.recall import Recall
 
 __all__ = ["Binding", "EncoderHandle", "Encoding", "EncodingCounters", "bind", "encode_query", "head_of", "make_encoder"]
 
@@ -58,13 +61,14 @@ class Encoding:
         stopwatch: Adds up the seconds of `prepare` and `encode`.
         goldens: What the stamp knows of the encoders.
         cache: Vectors that were paid for before.
+        recall: Finds those that the cache lacks in the collection.
 
     Attributes:
         counters: What it came to so far.
         workers: As given; may be changed between two calls.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - it stands between all of these
         self,
         bindings: Sequence[Binding],
         devices: Mapping[str, DeviceSpec] | None = None,
@@ -75,6 +79,7 @@ class Encoding:
         stopwatch: Stopwatch | None = None,
         goldens: Goldens | None = None,
         cache: VectorCache | None = None,
+        recall: Recall | None = None,
     ) -> None:
         self.counters = EncodingCounters()
         self._bindings = list(bindings)
@@ -85,6 +90,7 @@ class Encoding:
         self._stopwatch = stopwatch or Stopwatch()
         self._goldens = goldens or Goldens()
         self._reuse = Reuse(cache, self._goldens)
+        self._recall = recall
         self._replicas: dict[tuple[int, DeviceSpec], Replicas] = {}
         self._open = contextlib.ExitStack()
 
@@ -139,6 +145,11 @@ class Encoding:
 
     def _encode(self, batch: Slice, group: Group) -> None:
         kept, new = self._sorted(batch, group)
+        if new and self._recall is not None:
+            with self._stopwatch.time("recall"):
+                back = self._recall.find(batch.window, group.bindings, [one.rows for one in new])
+            kept += [(vectors, new[number].rows) for number, vectors in back.items()]
+            new = [one for number, one in enumerate(new) if number not in back]
         if kept:
             self.counters.reused += len(kept)
             known = [output_of(vectors) for vectors in zip(*(vectors for vectors, _ in kept), strict=True)]

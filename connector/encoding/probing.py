@@ -151,6 +151,12 @@ def opened(encoder: Encoder, device: DeviceSpec, fields: Sequence[Probed], golde
         yield model
 
 
+def alike(one: Matrix, other: Matrix) -> bool:
+    """Whether two probes of one field are of the same weights."""
+    a, b = one.ravel(), other.ravel()
+    return a.shape == b.shape and float(np.dot(a, b)) >= COSINE * float(np.linalg.norm(a)) * float(np.linalg.norm(b))
+
+
 def _in_float32(encoder: Encoder, device: DeviceSpec, fields: Sequence[Probed]) -> dict[str, Matrix]:
     """The probe's vectors in float32; {} if the model is too large for that."""
     try:

@@ -23,7 +23,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from connector.encoding.probing import COSINE, Goldens
+from connector.encoding.probing import Goldens, alike
 from connector.errors import ConfigError, RowError
 from connector.record import fingerprint
 
@@ -108,7 +108,7 @@ class VectorCache:
 
     def _space(self, connection: sqlite3.Connection, identity: str, golden: npt.NDArray[np.float32] | None) -> int:
         for number, known in connection.execute("SELECT id, golden FROM spaces WHERE identity = ?", (identity,)):
-            if golden is None or _same(np.frombuffer(known, "<f4"), golden.ravel()):
+            if golden is None or alike(np.frombuffer(known, "<f4"), golden):
                 return int(number)
         data = None if golden is None else golden.astype("<f4").tobytes()
         made = connection.execute("INSERT INTO spaces (identity, golden) VALUES (?, ?)", (identity, data)).lastrowid
@@ -234,12 +234,6 @@ def _open(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous = NORMAL")  # after a power cut the last windows may be missing, which costs encoding them
     connection.executescript(f"{_TABLES}; PRAGMA user_version = {FORMAT}")
     return connection
-
-
-def _same(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> bool:
-    if a.shape != b.shape:
-        return False
-    return float(np.dot(a, b)) >= COSINE * float(np.linalg.norm(a)) * float(np.linalg.norm(b))
 
 
 def _packed(vector: Vector) -> bytes:

@@ -38,6 +38,11 @@ class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
         self._namespace, self._fingerprint, self._natural = namespace, fingerprint, natural
         self._begin_listing()
 
+    def settings(self, fingerprint: str) -> dict[str, Any] | None:
+        """What an earlier run's fingerprint stands for, by parts; None: this file knows nothing of it."""
+        found = self._rows("SELECT parts FROM fingerprint WHERE hash = ?", fingerprint)
+        return dict(json.loads(found[0][0])) if found else None
+
     def look(self, namespace: str, uid: str, *, natural: bool = False) -> None:
         """As `enter`, without noting anything in the file."""
         found = self._rows("SELECT id FROM scope WHERE namespace = ? AND uid = ?", namespace, uid)
@@ -79,10 +84,18 @@ class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
     def see(self, keys: Sequence[str]) -> set[str]:
         """Notes that these documents are listed; returns those that were listed before in this run."""
         with self._mutex:
+            self._db.execute("BEGIN")
+            try:
+                self._db.executemany("INSERT INTO temp.seen VALUES (?)", zip(keys, strict=True))
+            except sqlite3.IntegrityError:  # rare, so that the many that are new cost no look-up
+                self._db.rollback()
+            else:
+                self._db.commit()
+                return set()
             before = {
                 key for some in chunks(keys) for (key,) in self._rows(f"SELECT key FROM temp.seen WHERE key IN ({marks(some)})", *some)
             }
-            self._db.executemany("INSERT OR IGNORE INTO temp.seen VALUES (?)", ((key,) for key in keys))
+            self._db.executemany("INSERT OR IGNORE INTO temp.seen VALUES (?)", zip(keys, strict=True))
         return before
 
     def position(self, partition: str) -> Position | None:

@@ -25,7 +25,7 @@ from connector.milvus.literals import in_filter
 from connector.milvus.pace import Pace
 from connector.milvus.reading import Reader
 from connector.record import Key, Row, Window
-from connector.retry import retry
+from connector.retry import pause, retry
 from connector.schema.spec import CollectionSpec
 
 MAX_REQUEST_BYTES = 8 << 20
@@ -68,7 +68,7 @@ class MilvusSink:
         self._max_bytes = max_request_bytes
         self._max_rows = max_request_rows
         self._good_bytes = max_request_bytes
-        self._pace = Pace()
+        self._pace = Pace(sleep=pause)
         self._moved = moved
 
     def write(self, window: Window) -> Receipt:

@@ -37,6 +37,15 @@ def stored(field: VectorFieldSpec, values: npt.NDArray[Any]) -> npt.NDArray[Any]
     return _bfloat16(values) if field.dtype == "bfloat16" else np.ascontiguousarray(values, dtype=_STORED[field.dtype])
 
 
+def unstored(field: VectorFieldSpec, value: Any) -> Any:
+    """A stored vector as an encoder gives it: float32 numbers, or a sparse one as it is; not for what `stored` rounds to int8 or bits."""
+    if field.dim is None:
+        return value
+    if field.dtype == "bfloat16":  # read as its 16 bits, the upper half of a float32
+        return (value.astype(np.uint32) << 16).view(np.float32)
+    return value.astype(np.float32)
+
+
 class RowDigest:
     """Digests of the rows of one collection.
 

@@ -7,7 +7,6 @@ a million results.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from dataclasses import dataclass
@@ -124,14 +123,9 @@ class Walk:
         """Where a symbolic link leads, if that is below the root.
 
         Raises:
-            OSError: It leads nowhere, or its target cannot be looked at.
+            OSError: It leads nowhere or in a circle, or its target cannot be looked at.
         """
-        try:
-            target = os.path.realpath(place, strict=True)
-        except OSError as error:
-            if error.errno == errno.ELOOP:
-                return None
-            raise
+        target = os.path.realpath(place, strict=True)
         real = os.path.relpath(target, self.root)
         if real == ".." or real.startswith("../"):
             return None

@@ -1,6 +1,7 @@
-"""LIST and SKIP by version: what the ledger knows is counted, what may have changed goes on.
+"""LIST and SKIP: what the ledger knows is counted, what may have changed goes on.
 
-Look-ups go to the ledger in chunks. A source that fails in the middle does not lose what it listed before.
+A document is skipped by its version, or, where its payload is in memory already, as a table's row is, by its content: what is unchanged
+then never goes from thread to thread. Look-ups go to the ledger in chunks. What a source listed before it failed is not lost.
 """
 
 from __future__ import annotations
@@ -17,25 +18,23 @@ from connector.stations import Options, Stations
 from connector.stations.rows import MAX_DOCUMENT_KEY
 from connector.stopping import Stop
 
-LOOKUP = 512
-"""Documents per ledger look-up."""
+LOOKUP = 500
+"""Documents per ledger look-up: as many keys as go into one statement."""
 
 
 def listing(stations: Stations, options: Options, report: RunReport, stop: Stop | None = None) -> Iterator[Visit]:
-    """LIST and SKIP by version: yields the documents that may have changed, counts the others; ends with an error when time is up."""
+    """LIST and SKIP: yields the documents that may have changed, counts the others; ends with an error when time is up."""
     skip = _skip_in_cursor if stations.source.mode == "cursor" else _skip_in_listing
     touched: set[str] = set()
     report.total = _told(stations, options)
     for some in _chunks(islice(_chosen(stations, options, report, stop), options.limit), LOOKUP):
-        keys = [visit.key for visit in some]
+        keys = [visit.document.key for visit in some]
         known, before = stations.ledger.known(keys), stations.ledger.see(keys)
-        for visit in some:
-            visit.known = known.get(visit.key)
-            report.counts.listed += not visit.removed
-            if not skip(visit, before, touched, stations, options):
-                yield visit
-            else:
-                report.count_unchanged(visit)
+        for visit, key in zip(some, keys, strict=True):
+            visit.known = known.get(key)
+        skipped = [skip(visit, before, touched, stations, options) for visit in some]
+        report.count_listed(some, skipped)
+        yield from (visit for visit, done in zip(some, skipped, strict=True) if not done)
         if stop is not None:
             stop.check_time()
     report.total = report.counts.listed
@@ -67,12 +66,13 @@ def _chosen(stations: Stations, options: Options, report: RunReport, stop: Stop 
 
 
 def _skip_in_listing(visit: Visit, before: set[str], _: set[str], stations: Stations, options: Options) -> bool:
-    """Skips what the ledger knows by version; of two documents with one key, the first one counts."""
-    if visit.key in before:
+    """Skips what the ledger knows by version or content; of two documents with one key, the first one counts."""
+    key = visit.document.key
+    if key in before:
         visit.repeated = True
         visit.reject("list", "this key is listed twice; the first one is used", retry=True)
-    before.add(visit.key)
-    return _unchanged(visit, stations, options)
+    before.add(key)
+    return _unchanged(visit, stations, options) or (visit.document.held and stations.read.unchanged(visit))
 
 
 def _skip_in_cursor(visit: Visit, _: set[str], touched: set[str], stations: Stations, options: Options) -> bool:
@@ -124,7 +124,8 @@ def _partition(stations: Stations, partition: str, report: RunReport, options: O
             yield Visit(Document(item.key, _nothing, position=position), partition, removed=True, outcome="removed")
         else:
             visit = Visit(replace(item, position=None) if chosen else item, partition)
-            report.unnamed += item.unnamed
+            if item.unnamed:
+                report.unnamed += 1
             if problem := _bad_key(item.key):
                 visit.document = replace(item, key=repr(item.key)[:200])
                 visit.reject("list", problem)

@@ -6,12 +6,13 @@ the reason. Only errors about the set-up (a missing package, a wrong setting) pa
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from connector.errors import ConfigError, ConnectorError, DocumentError
 from connector.faults import hit
-from connector.record import Payload, Row, Visit, content_hash
+from connector.record import Known, Payload, Row, Visit, content_hash
 from connector.report import Stopwatch
 from connector.spelling import canonical
 from connector.stations.windows import row_bytes
@@ -93,6 +94,18 @@ class Reader:
         if self.mapping or self.transform is not None or self.paths is not None or self.fan_out is not None:
             yield "transform", self._transform
 
+    def unchanged(self, visit: Visit) -> bool:
+        """Whether a document whose payload is at hand is as the ledger has it; what goes wrong here is told when it is read."""
+        known, document = visit.known, visit.document
+        if visit.outcome is not None or self.paths is not None or known is None or not self._comparable(known):
+            return False
+        if known.version != document.version or document.position is not None:
+            return False  # the ledger has something to note
+        with contextlib.suppress(Exception):
+            self._open(visit)
+            return known.content == visit.content
+        return False
+
     def _open(self, visit: Visit) -> Payload:
         self._check_size(visit.document.size)
         payload = visit.document.open()
@@ -115,9 +128,11 @@ class Reader:
 
     def _same(self, visit: Visit) -> bool:
         known = visit.known
-        if known is None or self.force or known.status in {"writing", "rejected"}:
-            return False
-        return known.content == visit.content and known.fingerprint == self.fingerprint
+        return known is not None and self._comparable(known) and known.content == visit.content
+
+    def _comparable(self, known: Known) -> bool:
+        """Whether equal content means equal rows."""
+        return not self.force and known.fingerprint == self.fingerprint and known.status not in {"writing", "rejected"}
 
     def _parse(self, payload: Payload, _: list[Row]) -> list[Row]:
         if payload.data is None or payload.media_type is None:

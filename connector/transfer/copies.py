@@ -16,10 +16,12 @@ import numpy as np
 
 from connector.encoding.binding import Binding
 from connector.encoding.handle import EncoderHandle
+from connector.encoding.quantising import QUANTISED
 from connector.errors import ConfigError, RowError
 from connector.milvus.reading import DYNAMIC
 from connector.plan.generations import Generation
 from connector.plan.stamp import RUN, run_property
+from connector.reconcile.stored import unstored
 from connector.record import Row, Window, fingerprint, generated_key
 from connector.schema.spec import LINEAGE, CollectionSpec, FieldSpec, VectorFieldSpec
 from connector.schema.values import convert
@@ -187,7 +189,7 @@ def _fingerprints(parts: Parts, live: Generation, settings: dict[str, Any], *, a
     if again:
         return parts.job.scope, "", _AGAIN
     stamped = live.stamp.identity if live.stamp else {}
-    before = {name: [source, stamped.get(name)] for name, (source, _) in settings["vectors"].items()}
+    before = {name: [source, stamped.get(name), *rest] for name, (source, _, *rest) in settings["vectors"].items()}
     return parts.job.scope, fingerprint({**settings, "vectors": before}), fingerprint(settings)
 
 
@@ -200,6 +202,4 @@ def stacked(field: VectorFieldSpec, values: list[Any]) -> Any:
         array[:] = values
         return array
     stacked = np.stack(values)
-    if field.dtype == "bfloat16":  # read as its 16 bits, the upper half of a float32
-        return (stacked.astype(np.uint32) << 16).view(np.float32)
-    return stacked.astype(np.float32) if field.dtype == "float16" else stacked
+    return stacked if field.dtype in QUANTISED else unstored(field, stacked)

@@ -10,12 +10,13 @@ from typing import Any, Literal
 from connector.commands.building import Front, Parts, source_hash, stations_of
 from connector.commands.keeping import KeepingSink
 from connector.encoding import Encoding
+from connector.encoding.vectorcache import VectorCache
 from connector.interfaces import Sink
 from connector.job import Job
 from connector.ledger import Ledger
 from connector.pipeline import run
-from connector.record import Document, Payload, Position
-from connector.report import RunReport
+from connector.record import Document, Known, Payload, Position, content_hash
+from connector.report import RunReport, Stopwatch
 from connector.schema import Collection, Field, Vector, VectorField
 from connector.stations import Monitor, Options
 
@@ -64,16 +65,45 @@ class _Forgetful(list[Any]):
         """Nothing."""
 
 
-def run_nowhere(source: Any, state: Path, into: type[Collection] = Notes, sink: Sink | None = None) -> tuple[RunReport, int]:
-    """The report of a run into a sink that is at hand, or nowhere, and how many inputs were encoded."""
-    job = Job.check({"job": "bench", "source": source, "into": into, "milvus": {"uri": UNKNOWN_SERVER}, "sync": "mirror"}, "bench")
+def _job(source: Any, into: type[Collection] = Notes) -> Job:
+    return Job.check({"job": "bench", "source": source, "into": into, "milvus": {"uri": UNKNOWN_SERVER}, "sync": "mirror"}, "bench")
+
+
+def fill(source: Any, state: Path) -> int:
+    """Makes the ledger that a first run over a source of notes leaves, without that run; returns how many documents it knows."""
+    job = _job(source)
+    front = Front.of(Parts.of(job), Options(), Stopwatch())
+    listed = (item for part in source.partitions() for item in source.read(part, None))
+    entries = ((one.key, Known("done", one.version, _content(one), front.fingerprint, 1, 1), ()) for one in listed)
+    with Ledger(state) as ledger:
+        ledger.enter(job.scope, "bench", front.fingerprint, front.settings)
+        number = ledger.replace(entries)
+        ledger.settle(epoch=1, source=source_hash(job))
+    return number
+
+
+def _content(document: Document) -> str:
+    return content_hash(None, {"text": document.open().fields["text"]})
+
+
+def run_nowhere(
+    source: Any,
+    state: Path,
+    into: type[Collection] = Notes,
+    sink: Sink | None = None,
+    *,
+    cache: VectorCache | None = None,
+    workers: int = 2,
+) -> tuple[RunReport, int]:
+    """The report of a run into a sink that is at hand, or nowhere, and how many inputs were encoded; a cache keeps vectors as in a job."""
+    job = _job(source, into).model_copy(update={"workers": workers})
     report, parts = RunReport(run_id="bench", job=job.job), Parts.of(job)
     for binding in parts.bindings:
         encoder: Any = binding.encoder
         encoder.batches = _Forgetful()
-    monitor = Monitor(report)
+    monitor = Monitor(report, on_window=lambda _: cache.window_committed() if cache is not None else None)
     front = Front.of(parts, Options(), monitor.watch)
-    encode = Encoding(parts.bindings, ready=parts.spec.ready, workers=job.workers, stopwatch=monitor.watch)
+    encode = Encoding(parts.bindings, ready=parts.spec.ready, workers=job.workers, stopwatch=monitor.watch, cache=cache)
     with Ledger(state) as ledger, encode as encoding:
         ledger.enter(job.scope, "bench", front.fingerprint, front.settings, natural=not parts.spec.primary.generated)
         run(stations_of(front, encoding, sink or KeepingSink(parts.spec), ledger), Options(), monitor)

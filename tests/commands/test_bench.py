@@ -13,7 +13,7 @@ import pytest
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
-from tests.bench import images, memory, text, unchanged, vectors
+from tests.bench import bookkeeping, images, memory, text, unchanged, vectors
 from tests.bench.nowhere import Many, run_nowhere
 from tests.bench.rounds import Benchmark, Measured, main, summary, table
 
@@ -44,10 +44,13 @@ def test_a_side_prints_one_line_of_json(capsys: pytest.CaptureFixture[str], tmp_
     assert json.loads(capsys.readouterr().out) == {"seconds": 2.0}
 
 
-@pytest.mark.parametrize("bench", [text.BENCH, images.BENCH, memory.BENCH, unchanged.BENCH, vectors.BENCH], ids=lambda one: one.module)
+@pytest.mark.parametrize(
+    "bench", [text.BENCH, images.BENCH, bookkeeping.BENCH, memory.BENCH, unchanged.BENCH, vectors.BENCH], ids=lambda one: one.module
+)
 def test_every_script_has_sides_that_its_ratios_know(bench: Benchmark) -> None:
     """A ratio of a side that is not measured would be found out after an hour."""
-    ones = {"a_second", "seconds", "peak_mb", "ledger_mb", "core_us_a_row", "core_ms", "model_alone"}
+    ones = {"a_second", "seconds", "cpu_s", "peak_mb", "ledger_mb", "core_us_a_row", "core_ms", "model_alone"}
+    ones |= {f"{name}_{kind}" for name in ("ledger", "cache", "model") for kind in ("clock", "cpu")}
     found = {side: dict.fromkeys(ones, 1.0) for side in bench.sides}
     assert all(ratio(found) > 0 for ratio in bench.ratios.values())
     assert bench.module.startswith("tests.bench.")

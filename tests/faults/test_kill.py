@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from connector import faults
+from connector.testing.faulty_milvus import FaultyMilvus
+from connector.testing.milvus_faults import lost_answer
 from tests.faults.workshop import Workshop, change, history, wait_until, writing
 
 FIRST_RUN = [point for point in faults.POINTS if point != "sweep.deleted"]
@@ -129,6 +131,28 @@ def test_signal_ends_the_run_in_order(tmp_path: Path, number: signal.Signals) ->
     assert not writing(shop)
     shop.expect_ok()
     assert shop.converged(f"{number.name} while a window is written")
+
+
+def test_signal_while_milvus_is_away_does_not_wait_for_it(tmp_path: Path) -> None:
+    """Nothing is tried again once a run is asked to end; what became of the last window is unknown, so its intent stands."""
+    with FaultyMilvus(tmp_path / "lite.db") as milvus:
+        milvus.faults = [lost_answer(None, method="Upsert")]
+        shop = Workshop(tmp_path, uri=milvus.uri, milvus={"retry_deadline": 600, "timeout": 10})
+        history(shop)
+        process = shop.start()
+        try:
+            wait_until(lambda: len(milvus.of("Upsert")) > 1, 120)
+            process.send_signal(signal.SIGTERM)
+            _, told = process.communicate(timeout=120)
+        finally:
+            process.kill()
+            process.communicate()
+        assert process.returncode == 128 + signal.SIGTERM, told
+        assert writing(shop)
+        milvus.faults = []
+        shop.remove("note3")  # its rows are in Milvus, and only the intent knows it
+        shop.expect_ok()
+        assert shop.converged("SIGTERM while Milvus is away")
 
 
 def test_signal_while_encoding_ends_at_once(tmp_path: Path) -> None:

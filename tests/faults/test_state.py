@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from connector.errors import ConfigError
+from connector.errors import ConfigError, EncodeError
+from connector.testing.encoders import FakeModel
 from tests.faults.workshop import COMMAND, Workshop, change, history
 
 YEARS = 10 * 365 * 86_400
@@ -119,3 +120,17 @@ def test_nobody_reads_our_output(shop: Workshop) -> None:
     os.close(writer)
     assert shop.converged("output closed")
     assert shop.here().counts.unchanged == 13
+
+
+def test_a_model_that_fails_ends_the_run(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A device that is lost is no fault of an input: nothing is rejected for it, and the next run finds what is left to do."""
+
+    def lost(*_: object) -> None:
+        raise EncodeError("CUDA error: device-side assert triggered", hint="run again")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(FakeModel, "forward", lost)
+        with pytest.raises(EncodeError, match="device-side assert"):
+            shop.here()
+    assert shop.here().counts.rejected == 0
+    assert shop.converged("a model that fails")

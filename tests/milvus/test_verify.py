@@ -28,7 +28,7 @@ def job(settings: MilvusSettings) -> Job:
 
 
 def older(sink: MilvusSink, sku: str = "s7") -> None:
-    """A row says that it is of another version of its document."""
+    """A row says that it is of another version of its document; its text is the same, so its vector need not be made again."""
     _, row = row_of(sink, sku)
     rewrite(sink, {**row, "connector_content": f"{'0' * 32}{row['connector_content'][32:]}"})
 
@@ -51,7 +51,7 @@ def unknown(sink: MilvusSink) -> None:
     rewrite(sink, {**row, "id": generated_key("shelf", "gone", 0), "sku": "gone", "connector_key": "gone"})
 
 
-DAMAGE = [(drop, "missing", 1), (flip, "changed", 1), (retitle, "changed", 1), (older, "stale", 1), (stray, "stray", 0)]
+DAMAGE = [(drop, "missing", 1), (flip, "changed", 1), (retitle, "changed", 1), (older, "stale", 0), (stray, "stray", 0)]
 DAMAGE += [(foreign, "foreign", 0), (unknown, "unknown", 0)]
 
 
@@ -97,7 +97,7 @@ def test_everything_at_once(job: Job, settings: MilvusSettings) -> None:
     assert found.kinds == {"missing": 1, "changed": 2, "stale": 1, "foreign": 1, "unknown": 1}
     assert (found.requeued, found.adopted, found.deleted) == (3, 2, 1)
     report = connector.run(job)
-    assert (report.exit_code, report.encoded, report.counts.deleted) == (0, 4, 1)
+    assert (report.exit_code, report.encoded, report.counts.deleted) == (0, 3, 1)
     assert contents(settings) == GOOD
     assert verify_job(job, full=True).exit_code == 0
 

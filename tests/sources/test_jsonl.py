@@ -227,6 +227,17 @@ def test_what_is_no_file_is_an_error() -> None:
     assert list(JsonlSource("fifo").read("fifo", None)) == [Gap("fifo", "cannot be read to its end: is not a regular file")]
 
 
+def test_a_part_that_became_a_link_loop_is_a_gap(tmp_path: Path) -> None:
+    """Its rows are not known to be gone, whether it is named or found by a pattern."""
+    (tmp_path / "a.jsonl").write_text('{"k": "1"}\n')
+    (tmp_path / "b.jsonl").symlink_to("b.jsonl")
+    for path in (str(tmp_path / "*.jsonl"), [str(tmp_path / "a.jsonl"), str(tmp_path / "b.jsonl")]):
+        source = JsonlSource(path, key="k")
+        items = [item for part in source.partitions() for item in source.read(part, None)]
+        assert [type(item).__name__ for item in items] == ["Document", "Gap"]
+        assert "b.jsonl" in items[1].where  # type: ignore[union-attr]  # it is the gap
+
+
 def test_an_unreadable_folder_of_a_pattern_is_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     """What stands in it is not known, so it is told and the other files are read."""
     put("t/a/x.jsonl", TWO)
