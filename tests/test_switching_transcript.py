@@ -22,7 +22,7 @@ def test_the_whole_routine_with_searches_all_the_while(
 ) -> None:
     """Rule: every step ends as promised, no answer is mixed or lost, and a client with vectors of its own is refused after the switch."""
     monkeypatch.setattr(switching, "ROLLBACK", 60.0)  # other tests share the cores
-    assert routine(tmp_path, database, 60, inside, LINES) == []
+    assert routine(tmp_path, database, 60, inside, LINES, index=False) == []
     shown = capsys.readouterr().out
     assert "connector.search: " in shown
     assert " whole answers, 0 mixed, 0 errors" in shown

@@ -50,7 +50,7 @@ class Client:
             try:
                 found = self.ask(key)
             except Exception as error:  # noqa: BLE001 - whatever it is, it is counted
-                self.errors[step, f"{type(error).__name__}: {' '.join(str(error).split())[:90]}"] += 1
+                self.errors[step, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"] += 1
                 continue
             self.seconds.setdefault(step, []).append(time.perf_counter() - begun)
             self.answers[step, self.judge(key, found) or "mixed"] += 1
