@@ -146,7 +146,7 @@ def test_a_class_that_says_something_else_is_told(site: Site) -> None:
         ("    data: dict[str, Any]\n", "    data: dict[str, Any]\n    more: int\n", "more: field in code only"),
     ]
     told = [("nlist=64", "nlist=65", "v: index nlist 64 live, 65 in code"), ("shards=2", "shards=3", "shards 2 live, 3 in code")]
-    for old, new, said in [*edits, *([] if site.lite else told)]:
+    for old, new, said in edits if site.lite else [*edits[:3], *told]:
         assert old in text
         edited = text.replace(old, new).replace("IVF_FLAT, ", "IVF_FLAT, IVF_SQ8, ").replace("Int8, ", "Int8, Int16, ")
         edited = edited.replace("    partitions=64,\n", "") if "partition_key" in old else edited
