@@ -13,7 +13,8 @@ import connector
 ROOT = Path(connector.__file__).parent
 PLUGINS = ("sources", "parsers", "splitters", "encoders", "milvus", "testing")
 COMPOSERS = tuple(
-    f"connector.{name}" for name in ("adoption", "cli", "commands", "indexbench", "job.json_schema", "sdk", "transfer")
+    f"connector.{name}"
+    for name in ("adoption", "api", "cli", "commands", "hits", "indexbench", "job.json_schema", "sdk", "serve", "transfer")
 )
 """The top of the graph: these may know plugins by name. Everything else meets them through entry points."""
 ONLY_IN = {
