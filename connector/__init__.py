@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from connector.api.events import Event, Note, RunFinished, RunStarted, WindowCommitted
+    from connector.api.hits import Hits
     from connector.api.job import Job
     from connector.encoding.queries import Audio, Image, Key
     from connector.errors import ConnectorError
-    from connector.hits import Hits
     from connector.milvus.search import Hit
     from connector.report import RunReport
     from connector.sdk import (
@@ -77,7 +77,7 @@ _HOME = {
     "ConnectorError": "errors",
     "Event": "api.events",
     "Hit": "milvus.search",
-    "Hits": "hits",
+    "Hits": "api.hits",
     "Image": "encoding.queries",
     "Job": "api.job",
     "Key": "encoding.queries",

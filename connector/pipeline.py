@@ -21,12 +21,13 @@ from connector.faults import hit
 from connector.flow import Aside, parallel_map, prefetch
 from connector.observe import traces
 from connector.record import Visit, Window
-from connector.report import RunReport, Stopwatch
+from connector.report import RunReport
 from connector.stations import Monitor, Options, Stations
 from connector.stations.commit import Committer
 from connector.stations.listing import LOOKUP, listing
 from connector.stations.sweep import sweep
 from connector.stations.windows import row_bytes, windows
+from connector.stopwatch import Stopwatch
 
 CHUNK, HELD = 8, 1 / 16
 """Documents that a reading thread takes at a time; one that is in memory already, as a table's row is, counts as so much of one."""

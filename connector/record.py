@@ -297,5 +297,4 @@ def _plain(value: Any) -> Any:
     return f"{kind}:{value!r}"
 
 
-CANONICAL = json.JSONEncoder(sort_keys=True, default=_plain, ensure_ascii=False)
-"""Made once: it is called for every document of every run."""
+CANONICAL = json.JSONEncoder(sort_keys=True, default=_plain, ensure_ascii=False)  # once: it spells every document of every run

@@ -5,12 +5,14 @@ Nothing here touches logging, signals or the process: errors are raised, results
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from connector import registry
 from connector.adoption.adopting import Adopted, adopt_copy, adopt_in_place
+from connector.api.hits import Hits
+from connector.api.jobs import as_source, job_of, loaded, made_up, says_itself
 from connector.commands import forgetting
 from connector.commands.copying import Copied, copy_job
 from connector.commands.forgetting import Erasure
@@ -22,16 +24,13 @@ from connector.commands.verifying import Verification, verify_job
 from connector.encoding import EncoderHandle
 from connector.encoding.queries import Query
 from connector.errors import ConfigError
-from connector.hits import Hits
 from connector.interfaces import DeviceSpec, Head, Source
 from connector.job import Job
-from connector.job.loading import load_collection
 from connector.ledger.rejects import stored_rejects
 from connector.plan.planned import Plan
 from connector.report import RunReport
 from connector.retrieval.options import Search
 from connector.schema.spec import Consistency
-from connector.sources.rows import RowsSource
 from connector.stations import Options
 
 
@@ -55,9 +54,9 @@ def run(
         ConnectorError: The run could not be brought to its end.
     """
     if isinstance(data, Job | str | Path):
-        _says_itself("a job", settings)
-        return run_job(_loaded(data), options)
-    return run_job(_job(into, milvus, {"source": _as_source(data, into, key), **settings}), options)
+        says_itself("a job", settings)
+        return run_job(loaded(data), options)
+    return run_job(made_up(into, milvus, {"source": as_source(data, into, key), **settings}), options)
 
 
 def search(  # noqa: PLR0913 - its options, one by one, are the call
@@ -117,7 +116,7 @@ def search(  # noqa: PLR0913 - its options, one by one, are the call
         radius=radius,
         consistency=consistency,
     )
-    job = _job_of(into, milvus, settings)
+    job = job_of(into, milvus, settings)
     return Hits.of(job, search_job(job, query, how))
 
 
@@ -130,7 +129,7 @@ def plan_changes(into: Any, *, milvus: Any = None, beside: bool = False, **setti
         beside: Make a candidate even of what could be altered in place, so that no search has to wait.
         **settings: As for `run`; `namespace` decides who may write where keys are natural.
     """
-    return plan_job(_job_of(into, milvus, settings), beside=beside)
+    return plan_job(job_of(into, milvus, settings), beside=beside)
 
 
 def apply_changes(
@@ -144,7 +143,7 @@ def apply_changes(
     **settings: Any,
 ) -> Plan:
     """Brings a collection to what the code says, and returns what was done; see `planning.apply_job`, and `plan_changes` for `into`."""
-    job = _job_of(into, milvus, settings)
+    job = job_of(into, milvus, settings)
     return apply_job(job, allow_replace=allow_replace, allow_data_loss=allow_data_loss, beside=beside, saved=saved)
 
 
@@ -161,28 +160,28 @@ def adopt(
         keep_vectors: Keep proven vectors for the first run.
         **settings: As for `run`.
     """
-    job = _job_of(into, milvus, settings)
+    job = job_of(into, milvus, settings)
     return adopt_in_place(job) if source is None else adopt_copy(job, source, rename_to=rename_to, keep_vectors=keep_vectors)
 
 
 def copy(into: Any, *, milvus: Any = None, **settings: Any) -> Copied:
     """Fills the candidate from the live generation; see `copying.copy_job`."""
-    return copy_job(_job_of(into, milvus, settings))
+    return copy_job(job_of(into, milvus, settings))
 
 
 def promote(into: Any, *, milvus: Any = None, allow_missing: bool = False, min_recall: float = 0.9, **settings: Any) -> Switch:
     """Makes the generation live that is what the code says, after examining it; see `switching.promote_job`."""
-    return promote_job(_job_of(into, milvus, settings), allow_missing=allow_missing, min_recall=min_recall)
+    return promote_job(job_of(into, milvus, settings), allow_missing=allow_missing, min_recall=min_recall)
 
 
 def rollback(into: Any, *, milvus: Any = None, **settings: Any) -> Switch:
     """Makes the generation live again that was live before; see `switching.rollback_job`."""
-    return rollback_job(_job_of(into, milvus, settings))
+    return rollback_job(job_of(into, milvus, settings))
 
 
 def prune(into: Any, names: Sequence[str] = (), *, milvus: Any = None, yes: bool = False, **settings: Any) -> tuple[str, ...]:
     """Drops generations older than the live one, or those that are named; see `switching.prune_job`."""
-    return prune_job(_job_of(into, milvus, settings), names, yes=yes)
+    return prune_job(job_of(into, milvus, settings), names, yes=yes)
 
 
 def rejects(job: Job | str | Path) -> list[dict[str, Any]]:
@@ -193,7 +192,7 @@ def rejects(job: Job | str | Path) -> list[dict[str, Any]]:
     Args:
         job: A `Job`, or the path of a job file.
     """
-    known = _loaded(job)
+    known = loaded(job)
     return stored_rejects(known.state_path, known.scope)
 
 
@@ -209,7 +208,7 @@ def verify(job: Job | str | Path, *, full: bool = False, repair: bool = False, s
     Returns:
         The report; `exit_code` is 3 if anything differs.
     """
-    return verify_job(_loaded(job), full=full, repair=repair, source=source)
+    return verify_job(loaded(job), full=full, repair=repair, source=source)
 
 
 def forget(job: Job | str | Path, key: str, *, allow_again: bool = False) -> Erasure | None:
@@ -221,14 +220,14 @@ def forget(job: Job | str | Path, key: str, *, allow_again: bool = False) -> Era
         allow_again: Only take the mark of an earlier call away; returns None.
     """
     if allow_again:
-        forgetting.allow_again(_loaded(job), key)
+        forgetting.allow_again(loaded(job), key)
         return None
-    return forgetting.forget(_loaded(job), key)
+    return forgetting.forget(loaded(job), key)
 
 
 def purge(job: Job | str | Path) -> Erasure:
     """Deletes all rows of a retired job's namespace, no others, and its ledger entries."""
-    return forgetting.purge(_loaded(job))
+    return forgetting.purge(loaded(job))
 
 
 def encoder(reference: str, *, device: DeviceSpec | str = "auto", **options: Any) -> EncoderHandle:
@@ -252,53 +251,3 @@ def source(kind: str, **options: Any) -> Source:
     """A source by its registered name, for `run`: the same name and keys as in a job file."""
     made: Source = registry.create("sources", kind, options, where=f"source {kind}")
     return made
-
-
-def _loaded(job: Job | str | Path) -> Job:
-    return job if isinstance(job, Job) else Job.from_yaml(job)
-
-
-def _as_source(data: Any, into: Any, key: str | None) -> Source:
-    if hasattr(data, "partitions") and hasattr(data, "read"):
-        column = key or _primary(into) if getattr(data, "numbered", False) and hasattr(data, "keyed") else None
-        return data.keyed(column) if column else data  # type: ignore[no-any-return]  # a Source by its methods
-    if not isinstance(data, Iterable) or isinstance(data, dict | bytes):
-        raise ConfigError(
-            f"cannot read from {type(data).__name__}", hint="pass an iterable of dicts, a source, a Job, or the path of a job file"
-        )
-    return RowsSource(data, key=key or _primary(into))
-
-
-def _primary(into: Any) -> str | None:
-    """The column that identifies a row unless the caller names one: the primary key's, if rows bring it."""
-    primary = load_collection(into).primary
-    return None if primary.generated else primary.name
-
-
-def _job_of(into: Any, milvus: Any, settings: dict[str, Any]) -> Job:
-    """The job that a collection is looked after by: itself, a file's, or one made up for a collection."""
-    if isinstance(into, Job):
-        _says_itself("a job", settings)
-        return into
-    if isinstance(into, Path) or (isinstance(into, str) and into.endswith((".yaml", ".yml"))):
-        _says_itself(str(into), settings)
-        return Job.from_yaml(into)
-    return _job(into, milvus, {"source": None, **settings})
-
-
-def _says_itself(what: str, settings: Mapping[str, Any]) -> None:
-    """Refuses keys beside a job, which would be read over: a tenant, for one."""
-    if settings:
-        raise ConfigError(f"{what} says itself what `{next(iter(settings))}` is", hint="put it into the job")
-
-
-def _job(into: Any, milvus: Any, settings: dict[str, Any]) -> Job:
-    if into is None:
-        raise ConfigError("into which collection?", hint="pass into=Products, a class from your schemas")
-    name = settings.get("namespace") or load_collection(into).name
-    return Job.check({"job": name, "into": into, "milvus": _milvus(milvus), **settings}, where="connector.run")
-
-
-def _milvus(given: Any) -> Any:
-    """The `milvus:` block; None: `Job.check` asks the environment."""
-    return {"uri": str(given)} if isinstance(given, str | Path) else given

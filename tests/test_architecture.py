@@ -13,8 +13,7 @@ import connector
 ROOT = Path(connector.__file__).parent
 PLUGINS = ("sources", "parsers", "splitters", "encoders", "milvus", "testing")
 COMPOSERS = tuple(
-    f"connector.{name}"
-    for name in ("adoption", "api", "cli", "commands", "hits", "indexbench", "job.json_schema", "sdk", "serve", "transfer")
+    f"connector.{name}" for name in ("adoption", "api", "cli", "commands", "indexbench", "job.json_schema", "sdk", "serve", "transfer")
 )
 """The top of the graph: these may know plugins by name. Everything else meets them through entry points."""
 ONLY_IN = {
@@ -31,7 +30,7 @@ ONLY_IN = {
     "transformers": ("connector.encoders",),
     "tenacity": ("connector.retry",),
     "yaml": ("connector.job",),
-    "apscheduler": ("connector.schedule", "connector.serve"),
+    "apscheduler": ("connector.job.schedule", "connector.serve"),
     "typer": ("connector.cli",),
     "rich": ("connector.cli",),
     "prometheus_client": ("connector.observe",),

@@ -15,10 +15,10 @@ from connector import registry
 from connector.cli import app
 from connector.interfaces import DeviceSpec
 from connector.job import Job, RejectSettings, SplitSettings
+from connector.job.schedule import ScheduleSettings
 from connector.milvus.settings import MilvusSettings
 from connector.observe.metrics import COUNTERS, NAMES
 from connector.observe.settings import MetricsSettings, NotifySettings
-from connector.schedule import ScheduleSettings
 from connector.schema import __all__ as schema_names
 from tests.encoders.vision_models import build_pair
 from tests.pictures import varied

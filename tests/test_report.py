@@ -9,7 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from connector.report import Counts, RowCounts, RunReport, Stopwatch, Verified
+from connector.report import Counts, RowCounts, RunReport, Verified
+from connector.stopwatch import Stopwatch
 
 REPORT = RunReport(
     run_id="20240102T030405-abcdef",

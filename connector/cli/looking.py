@@ -45,8 +45,8 @@ def bench(  # noqa: PLR0913 - one for each option
 ) -> None:
     """Measure the model, each station and the pipeline on a sample, or with --index the indexes; touches nothing of the job."""
     from connector.commands.benching import bench_job
+    from connector.commands.timeline import Timeline
     from connector.stopping import Stop
-    from connector.timeline import Timeline
 
     stop, turns = Stop(), Timeline() if timeline else None
     with errors(as_json=as_json), stop.on_signals():

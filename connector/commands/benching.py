@@ -22,6 +22,7 @@ from typing import Literal
 from connector.commands.benchresult import Alone, Bench
 from connector.commands.building import Front, Parts, stations_of
 from connector.commands.keeping import KeepingSink
+from connector.commands.timeline import Timeline
 from connector.encoding import Encoding
 from connector.errors import ConfigError
 from connector.interfaces import DeviceSpec, Sink
@@ -33,10 +34,10 @@ from connector.milvus.sink import MilvusSink
 from connector.pipeline import run
 from connector.plan import Want, diff, generation_name
 from connector.record import Document, Position
-from connector.report import RunReport, Stopwatch
+from connector.report import RunReport
 from connector.stations import Monitor, Options
 from connector.stopping import Stop
-from connector.timeline import Timeline
+from connector.stopwatch import Stopwatch
 
 SECONDS = 20.0
 """How long the sample keeps a run without threads busy: long enough for several windows, since the first and last overlap with nothing."""

@@ -17,7 +17,6 @@ from connector.job.loading import load_collection, load_transform
 from connector.ledger import Ledger
 from connector.plan.generations import Want
 from connector.record import Window, fingerprint
-from connector.report import Stopwatch
 from connector.schema.spec import CollectionSpec, VectorFieldSpec
 from connector.schema.tenants import Tenant, tenant_of
 from connector.sources.media import media_type
@@ -26,6 +25,7 @@ from connector.stations.pathcolumns import PathColumns
 from connector.stations.reading import Reader
 from connector.stations.rows import Conform
 from connector.stations.windows import WindowLimits
+from connector.stopwatch import Stopwatch
 
 DEFAULT_PASSAGE = 256
 """Tokens of a passage when the job does not say."""

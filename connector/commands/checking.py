@@ -19,9 +19,10 @@ from connector.milvus import features
 from connector.milvus.peek import look
 from connector.pipeline import run
 from connector.plan import diff
-from connector.report import Counts, RunReport, Stopwatch
+from connector.report import Counts, RunReport
 from connector.schema.spec import LINEAGE
 from connector.stations import Monitor, Options
+from connector.stopwatch import Stopwatch
 
 DOCUMENTS = 10
 """How many documents are tried."""

@@ -16,10 +16,11 @@ from connector.ledger import Ledger
 from connector.milvus import features
 from connector.milvus.peek import look
 from connector.plan import Generation, steps, target
-from connector.report import RunReport, Stopwatch
+from connector.report import RunReport
 from connector.stations import Options, Stations
 from connector.stations.listing import listing
 from connector.stations.sweep import brake
+from connector.stopwatch import Stopwatch
 
 
 class Comparison(BaseModel):

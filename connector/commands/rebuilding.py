@@ -10,8 +10,8 @@ from connector.milvus.client import connect
 from connector.milvus.peek import look
 from connector.plan import required
 from connector.reconcile.recovery import restore
-from connector.report import Stopwatch
 from connector.stations import Options
+from connector.stopwatch import Stopwatch
 
 
 def rebuild_job(job: Job) -> int:

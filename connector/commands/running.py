@@ -17,6 +17,7 @@ from connector.commands.building import Front, Parts, stations_of
 from connector.commands.grounds import ground_of
 from connector.encoding import Encoding
 from connector.encoding.binding import make_encoder
+from connector.encoding.recall import Place, Recall
 from connector.encoding.vectorcache import VectorCache
 from connector.errors import TooManyRejects
 from connector.faults import hit
@@ -34,7 +35,6 @@ from connector.observe.live import Live, window_committed
 from connector.pipeline import run
 from connector.plan import Generation, check_fields, lost, required, standing, steps
 from connector.plan.stamp import run_property
-from connector.recall import Place, Recall
 from connector.reconcile.readback import read_back
 from connector.reconcile.recovery import recover
 from connector.reconcile.witness import Witness

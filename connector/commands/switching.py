@@ -12,6 +12,7 @@ from typing import Any
 
 from connector.commands.building import Parts
 from connector.commands.examining import Terms, examine
+from connector.commands.probecheck import check_probe
 from connector.errors import ConfigError, PlanNeeded, Refused
 from connector.faults import hit
 from connector.job import Job
@@ -23,7 +24,6 @@ from connector.milvus.client import Connection, connect
 from connector.milvus.sink import MilvusSink
 from connector.plan import Generation, Have, waiting
 from connector.plan.stamp import PREVIOUS, last_runs
-from connector.probecheck import check_probe
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,9 +27,10 @@ from connector.plan.generations import Generation
 from connector.reconcile import balance, compare_rows, gather, reconcile
 from connector.reconcile.findings import Ground
 from connector.reconcile.stored import RowDigest
-from connector.report import RunReport, Stopwatch
+from connector.report import RunReport
 from connector.stations import Options
 from connector.stations.listing import listing
+from connector.stopwatch import Stopwatch
 
 SAMPLE = 256
 """Rows that are read back unless all are."""

@@ -22,6 +22,7 @@ from connector.encoding.handle import EncoderHandle, encode_query
 from connector.encoding.microbatches import EncodingCounters, Replica, checked, empty, faults
 from connector.encoding.probing import Goldens, opened
 from connector.encoding.quantising import ENOUGH, QUANTISED, fit, quantised
+from connector.encoding.replicas import Replicas, spread
 from connector.encoding.reuse import Reuse, output_of
 from connector.encoding.slices import MAX_PREPARED, Group, Kept, Slice, cut, grouped, merged, prepared
 from connector.encoding.vectorcache import Vector, VectorCache
@@ -30,12 +31,11 @@ from connector.flow import close, parallel_map, prefetch
 from connector.interfaces import DeviceSpec, Output, Prepared
 from connector.observe import traces
 from connector.record import Window
-from connector.replicas import Replicas, spread
-from connector.report import Stopwatch
 from connector.schema.spec import VectorFieldSpec
+from connector.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from connector.recall import Recall
+    from connector.encoding.recall import Recall
 
 __all__ = ["Binding", "EncoderHandle", "Encoding", "EncodingCounters", "bind", "encode_query", "head_of", "make_encoder"]
 

@@ -21,7 +21,7 @@ from connector.encoding.quantising import QUANTISED, fit, quantised
 from connector.encoding.queries import modality_of, unwrapped
 from connector.errors import ConfigError, EncodeError, RowError
 from connector.interfaces import DeviceSpec, Encoder, Head, Prepared, Role, VectorSpec
-from connector.report import Stopwatch
+from connector.stopwatch import Stopwatch
 
 
 class EncoderHandle:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from connector.errors import EncodeError, OutOfMemory
 from connector.interfaces import Head, Model, Output, Prepared, VectorSpec
-from connector.report import Stopwatch
+from connector.stopwatch import Stopwatch
 
 
 @dataclass(slots=True)

@@ -17,8 +17,8 @@ from connector.errors import RowError
 from connector.flow import close
 from connector.interfaces import DeviceSpec, Encoder, Prepared
 from connector.record import Window
-from connector.report import Stopwatch
 from connector.schema.spec import VectorFieldSpec
+from connector.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from connector.encoding.reuse import Reuse

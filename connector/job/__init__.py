@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from connector.errors import ConfigError, Refused, explain, nearest
 from connector.interfaces import DeviceSpec
+from connector.job.schedule import ScheduleSettings
 from connector.job.yaml_file import load_yaml
 from connector.milvus.settings import MilvusSettings
 from connector.observe.settings import MetricsSettings, NotifySettings
-from connector.schedule import ScheduleSettings
 from connector.stations.reading import MAX_DOCUMENT_BYTES
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from connector import registry
 from connector.errors import ConfigError
 from connector.interfaces import DeviceSpec
 from connector.job import Job, RejectSettings, SplitSettings
+from connector.job.schedule import ScheduleSettings
 from connector.milvus.settings import MilvusSettings
 from connector.observe.settings import MetricsSettings, NotifySettings
-from connector.schedule import ScheduleSettings
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -7,8 +7,9 @@ import time
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from connector.report import RunReport, Stopwatch
+from connector.report import RunReport
 from connector.retry import Attempts
+from connector.stopwatch import Stopwatch
 
 
 class Counters(Protocol):

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from connector.report import Stopwatch
+from connector.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from connector.record import Window

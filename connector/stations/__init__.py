@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from connector.report import RunReport, Stopwatch
+from connector.report import RunReport
 from connector.stations.windows import WindowLimits
 from connector.stopping import Stop
+from connector.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from connector.interfaces import Sink, Source

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 from connector.errors import ConfigError, ConnectorError, DocumentError
 from connector.faults import hit
 from connector.record import Known, Payload, Row, Visit, content_hash
-from connector.report import Stopwatch
 from connector.spelling import canonical
 from connector.stations.windows import row_bytes
+from connector.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -22,10 +22,10 @@ from connector.milvus.client import connect
 from connector.milvus.sink import MilvusSink
 from connector.plan import target
 from connector.record import Document, Gap, Key, Row, Visit
-from connector.report import Stopwatch
 from connector.stations import Options
 from connector.stations.rows import Conform
 from connector.stations.windows import WindowLimits, windows
+from connector.stopwatch import Stopwatch
 
 TOLERANCE = 1e-4
 """How far a vector may lie from the expected one, relative to its length: as far as fp32 on two machines."""

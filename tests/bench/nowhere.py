@@ -16,9 +16,10 @@ from connector.job import Job
 from connector.ledger import Ledger
 from connector.pipeline import run
 from connector.record import Document, Known, Payload, Position, content_hash
-from connector.report import RunReport, Stopwatch
+from connector.report import RunReport
 from connector.schema import Collection, Field, Vector, VectorField
 from connector.stations import Monitor, Options
+from connector.stopwatch import Stopwatch
 
 UNKNOWN_SERVER = "http://localhost:1"
 """Nothing is sent there."""

@@ -15,9 +15,10 @@ from connector.cli import progress
 from connector.cli.progress import Pace, bars, clock, done, expected, front, left, line, numbers
 from connector.commands.running import run_job
 from connector.observe.live import Live
-from connector.report import Counts, Measured, RowCounts, RunReport, Stopwatch
+from connector.report import Counts, Measured, RowCounts, RunReport
 from connector.sources.parquet import ParquetSource
 from connector.sources.rows import RowsSource
+from connector.stopwatch import Stopwatch
 from connector.testing.encoders import FakeModel
 from tests.observe.shop import job_of, rows
 

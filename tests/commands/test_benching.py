@@ -11,6 +11,7 @@ import pytest
 
 from connector.commands.benching import PREFIX, bench_job
 from connector.commands.benchresult import Alone, Bench
+from connector.commands.timeline import Timeline
 from connector.errors import SinkError
 from connector.interfaces import Receipt
 from connector.job import Job
@@ -18,7 +19,6 @@ from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
 from connector.milvus.sink import MilvusSink
 from connector.record import Window
-from connector.timeline import Timeline
 from tests.commands.test_check import everything
 from tests.workfolder import SCHEMA, Folder
 

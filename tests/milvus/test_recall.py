@@ -14,13 +14,13 @@ from connector.commands.running import run_job
 from connector.commands.verifying import verify_job
 from connector.encoding.binding import bind
 from connector.encoding.probing import Goldens
+from connector.encoding.recall import Place, Recall
 from connector.errors import PlanNeeded
 from connector.job import Job
 from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
 from connector.milvus.sink import MilvusSink
 from connector.plan.stamp import Stamp
-from connector.recall import Place, Recall
 from connector.reconcile.stored import stored, unstored
 from connector.record import Document, Key, Part, Row, Visit, Window
 from connector.report import RunReport

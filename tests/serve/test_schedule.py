@@ -10,7 +10,7 @@ import pytest
 from connector.durations import seconds_of, words_of
 from connector.errors import ConfigError
 from connector.job import Job
-from connector.schedule import ScheduleSettings
+from connector.job.schedule import ScheduleSettings
 from connector.serve.planner import Planner
 from connector.serve.standing import next_start
 

@@ -82,7 +82,6 @@ def test_metrics(page: tuple[Service, Readiness, ThreadingHTTPServer]) -> None:
     assert (status, 'connector_runs_total{job="counted",outcome="ok"} 1.0' in body) == (200, True)
 
 
-
 def test_only_this_machine_unless_it_is_meant() -> None:
     """An address that others can reach needs a word of permission."""
     assert web.address("127.0.0.1:9480", expose=False) == ("127.0.0.1", 9480)

@@ -10,8 +10,8 @@ import pytest
 from connector.errors import AuthError, ConfigError, DocumentError, MissingExtra, RowError, Transient
 from connector.interfaces import Parser
 from connector.record import Document, Known, Payload, Row, Visit, content_hash
-from connector.report import Stopwatch
 from connector.stations.reading import Reader
+from connector.stopwatch import Stopwatch
 
 
 class Lines:

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 import connector
-from connector.hits import Hits
+from connector.api.hits import Hits
 from connector.milvus.search import Hit
 from tests.pictures import varied
 from tests.workfolder import Folder

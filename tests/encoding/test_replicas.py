@@ -12,11 +12,11 @@ import pytest
 
 from connector.encoding import Binding, Encoding, bind
 from connector.encoding.probing import Goldens
+from connector.encoding.replicas import TRIES
 from connector.errors import ConfigError, EncodeError
 from connector.interfaces import DeviceSpec, Head, Model, Output, Prepared
 from connector.job import Job
 from connector.record import Window
-from connector.replicas import TRIES
 from connector.testing.encoders import FakeEncoder, fake_vector
 from tests.encoding.test_encoding import collection, vector_field, window, words
 
