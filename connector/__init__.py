@@ -17,11 +17,7 @@ if TYPE_CHECKING:
     from connector.api.events import Event, Note, RunFinished, RunStarted, WindowCommitted
     from connector.api.hits import Hits
     from connector.api.job import Job
-    from connector.encoding.queries import Audio, Image, Key
-    from connector.errors import ConnectorError
-    from connector.milvus.search import Hit
-    from connector.report import RunReport
-    from connector.sdk import (
+    from connector.api.sdk import (
         adopt,
         apply_changes,
         copy,
@@ -38,6 +34,10 @@ if TYPE_CHECKING:
         source,
         verify,
     )
+    from connector.encoding.queries import Audio, Image, Key
+    from connector.errors import ConnectorError
+    from connector.milvus.search import Hit
+    from connector.report import RunReport
     from connector.stations import Options
 
 __all__ = [
@@ -87,21 +87,21 @@ _HOME = {
     "RunReport": "report",
     "RunStarted": "api.events",
     "WindowCommitted": "api.events",
-    "adopt": "sdk",
-    "apply_changes": "sdk",
-    "copy": "sdk",
-    "encoder": "sdk",
-    "forget": "sdk",
-    "plan_changes": "sdk",
-    "promote": "sdk",
-    "prune": "sdk",
-    "purge": "sdk",
-    "rejects": "sdk",
-    "rollback": "sdk",
-    "run": "sdk",
-    "search": "sdk",
-    "source": "sdk",
-    "verify": "sdk",
+    "adopt": "api.sdk",
+    "apply_changes": "api.sdk",
+    "copy": "api.sdk",
+    "encoder": "api.sdk",
+    "forget": "api.sdk",
+    "plan_changes": "api.sdk",
+    "promote": "api.sdk",
+    "prune": "api.sdk",
+    "purge": "api.sdk",
+    "rejects": "api.sdk",
+    "rollback": "api.sdk",
+    "run": "api.sdk",
+    "search": "api.sdk",
+    "source": "api.sdk",
+    "verify": "api.sdk",
 }
 
 

@@ -12,9 +12,7 @@ import connector
 
 ROOT = Path(connector.__file__).parent
 PLUGINS = ("sources", "parsers", "splitters", "encoders", "milvus", "testing")
-COMPOSERS = tuple(
-    f"connector.{name}" for name in ("adoption", "api", "cli", "commands", "indexbench", "job.json_schema", "sdk", "serve", "transfer")
-)
+COMPOSERS = tuple(f"connector.{name}" for name in ("api", "cli", "commands", "job.json_schema", "serve"))
 """The top of the graph: these may know plugins by name. Everything else meets them through entry points."""
 ONLY_IN = {
     "pymilvus": ("connector.milvus", "connector.testing"),

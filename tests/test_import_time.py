@@ -50,7 +50,7 @@ def test_every_public_name_is_there() -> None:
         _ = connector.nothing
 
 
-@pytest.mark.parametrize("module", ["commands.running", "sdk", "schema", "commands.searching", "cli", "job", "testing.encoders"])
+@pytest.mark.parametrize("module", ["commands.running", "api.sdk", "schema", "commands.searching", "cli", "job", "testing.encoders"])
 def test_the_core_loads_no_model_library_and_no_client(module: str) -> None:
     """`plan` and a run without changes need no torch; a job file is checked without a client."""
     assert loaded(f"import connector.{module}", MODELS) == []

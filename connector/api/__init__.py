@@ -1,1 +1,1 @@
-"""What Python callers get beside plain functions: a job that runs itself, and the events of its run."""
+"""What Python callers get: `sdk.py` has the functions that `connector` offers, `job.py` a job that runs itself, `events.py` its events."""

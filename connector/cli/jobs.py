@@ -88,8 +88,8 @@ def search(  # noqa: PLR0913 - its options, one by one, are the command
 ) -> None:
     """Find the rows nearest to some words, a picture or a recording, with the encoders that wrote the vectors."""
     from connector.cli.asking import level, numbers, one_query, plain, values
+    from connector.commands.retrieval.options import Search
     from connector.commands.searching import search_job
-    from connector.retrieval.options import Search
 
     with errors(as_json=as_json):
         how = Search(

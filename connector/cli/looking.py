@@ -66,8 +66,8 @@ def bench(  # noqa: PLR0913 - one for each option
 
 
 def _bench_indexes(job: Path, field: str | None, rows: int, queries: int, *, plot: Path | None, stop: Stop, as_json: bool) -> None:
-    from connector.indexbench.bench import bench_indexes
-    from connector.indexbench.plot import svg
+    from connector.commands.indexbench.bench import bench_indexes
+    from connector.commands.indexbench.plot import svg
 
     if plot is not None and not plot.absolute().parent.is_dir():
         raise ConfigError(f"{plot}: the folder does not exist", hint="give a file in a folder that exists")

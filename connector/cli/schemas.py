@@ -30,7 +30,7 @@ def pull(
     as_json: AsJson = False,
 ) -> None:
     """Write a live collection down as a schema file; say on stderr what a file cannot say."""
-    from connector.adoption import pulling
+    from connector.commands.adoption import pulling
 
     with errors(as_json=as_json):
         if name.endswith((".yaml", ".yml")):
@@ -54,7 +54,7 @@ def docs(
     out: Out = None,
 ) -> None:
     """Print a data dictionary of collections, in Markdown; the same code gives the same page."""
-    from connector.adoption.dictionary import page, specs_of
+    from connector.commands.adoption.dictionary import page, specs_of
 
     with errors(as_json=False):
         text = page(specs_of(targets or ["schemas"]))
@@ -77,7 +77,7 @@ def adopt(
     as_json: AsJson = False,
 ) -> None:
     """Take a collection over that somebody else made: in place, or by copy; vectors are checked against the declared encoder."""
-    from connector.adoption import adopting
+    from connector.commands.adoption import adopting
 
     with errors(as_json=as_json):
         of_copy = (source, rename_to, keep_vectors or None)

@@ -10,13 +10,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from connector.commands.building import Parts, fingerprint_parts
+from connector.commands.transfer.copies import Copy
+from connector.commands.transfer.filling import Copied, fill
 from connector.job import Job
 from connector.ledger import Ledger
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import connect
 from connector.plan import waiting
-from connector.transfer.copies import Copy
-from connector.transfer.filling import Copied, fill
 
 __all__ = ["Copied", "copy_job"]
 

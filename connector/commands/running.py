@@ -17,7 +17,7 @@ from connector.commands.building import Front, Parts, stations_of
 from connector.commands.grounds import ground_of
 from connector.encoding import Encoding
 from connector.encoding.binding import make_encoder
-from connector.encoding.recall import Place, Recall
+from connector.encoding.stored_vectors import Place, StoredVectors
 from connector.encoding.vectorcache import VectorCache
 from connector.errors import TooManyRejects
 from connector.faults import hit
@@ -159,8 +159,8 @@ def _run(front: Front, back: Back, options: Options, monitor: Monitor, live: Liv
     witness = Witness(sink, spec, report.run_id)
     stop, watch = monitor.stop.event, monitor.watch
     goldens = Catalog(back.connection).goldens(back.generation)
-    recall = Recall([] if options.full_refresh else _places(front, back), spec, job.scope, front.settings, ledger.settings, goldens)
-    encode = partial(Encoding, front.parts.bindings, job.encode, ready=spec.ready, workers=job.workers, goldens=goldens, recall=recall)
+    stored = StoredVectors([] if options.full_refresh else _places(front, back), spec, job.scope, front.settings, ledger.settings, goldens)
+    encode = partial(Encoding, front.parts.bindings, job.encode, ready=spec.ready, workers=job.workers, goldens=goldens, stored=stored)
     with VectorCache(job.cache_path, job.vector_cache) as cache, encode(stop=stop, stopwatch=watch, cache=cache) as encoding:
         stations = stations_of(front, encoding, witness, ledger)
         live.ready_s, live.counters = time.perf_counter() - live.begun, encoding.counters

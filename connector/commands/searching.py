@@ -12,6 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 from connector.commands.building import Parts
+from connector.commands.retrieval.asking import alike, encoded
+from connector.commands.retrieval.fusing import DEPTH, fuse
+from connector.commands.retrieval.live import Live, live_of
+from connector.commands.retrieval.options import Search
 from connector.encoding.queries import Key, Query
 from connector.errors import NotLoaded, PlanNeeded, Refused, Transient
 from connector.job import Job
@@ -21,10 +25,6 @@ from connector.milvus.filters import complete, within
 from connector.milvus.literals import equals
 from connector.milvus.search import Hit, search
 from connector.milvus.sink import MilvusSink
-from connector.retrieval.asking import alike, encoded
-from connector.retrieval.fusing import DEPTH, fuse
-from connector.retrieval.live import Live, live_of
-from connector.retrieval.options import Search
 from connector.retry import retry
 from connector.schema.spec import VectorFieldSpec
 from connector.schema.tenants import Tenant

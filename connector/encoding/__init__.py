@@ -35,7 +35,7 @@ from connector.schema.spec import VectorFieldSpec
 from connector.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
-    from connector.encoding.recall import Recall
+    from connector.encoding.stored_vectors import StoredVectors
 
 __all__ = ["Binding", "EncoderHandle", "Encoding", "EncodingCounters", "bind", "encode_query", "head_of", "make_encoder"]
 
@@ -61,7 +61,7 @@ class Encoding:
         stopwatch: Adds up the seconds of `prepare` and `encode`.
         goldens: What the stamp knows of the encoders.
         cache: Vectors that were paid for before.
-        recall: Finds those that the cache lacks in the collection.
+        stored: Finds those that the cache lacks in the collection.
 
     Attributes:
         counters: What it came to so far.
@@ -79,7 +79,7 @@ class Encoding:
         stopwatch: Stopwatch | None = None,
         goldens: Goldens | None = None,
         cache: VectorCache | None = None,
-        recall: Recall | None = None,
+        stored: StoredVectors | None = None,
     ) -> None:
         self.counters = EncodingCounters()
         self._bindings = list(bindings)
@@ -90,7 +90,7 @@ class Encoding:
         self._stopwatch = stopwatch or Stopwatch()
         self._goldens = goldens or Goldens()
         self._reuse = Reuse(cache, self._goldens)
-        self._recall = recall
+        self._stored = stored
         self._replicas: dict[tuple[int, DeviceSpec], Replicas] = {}
         self._open = contextlib.ExitStack()
 
@@ -145,9 +145,9 @@ class Encoding:
 
     def _encode(self, batch: Slice, group: Group) -> None:
         kept, new = self._sorted(batch, group)
-        if new and self._recall is not None:
-            with self._stopwatch.time("recall"):
-                back = self._recall.find(batch.window, group.bindings, [one.rows for one in new])
+        if new and self._stored is not None:
+            with self._stopwatch.time("reread"):
+                back = self._stored.find(batch.window, group.bindings, [one.rows for one in new])
             kept += [(vectors, new[number].rows) for number, vectors in back.items()]
             new = [one for number, one in enumerate(new) if number not in back]
         if kept:

@@ -11,7 +11,7 @@ import pytest
 
 import connector
 from connector import faults
-from connector.adoption.adopting import FROM
+from connector.commands.adoption.adopting import FROM
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import connect
 from connector.testing.encoders import fake_vector

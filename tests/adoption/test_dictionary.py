@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from connector.adoption.dictionary import page, specs_of
+from connector.commands.adoption.dictionary import page, specs_of
 from connector.errors import SchemaError
 from connector.schema import BM25, HNSW, INVERTED, Collection, Field, Vector, VectorField, spec_of
 from tests.workfolder import Folder

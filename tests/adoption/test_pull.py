@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pymilvus import DataType
 
-from connector.adoption.pulling import pull
+from connector.commands.adoption.pulling import pull
 from connector.errors import SchemaError
 from connector.job.loading import load_collection
 from tests.adoption import handmade

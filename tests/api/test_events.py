@@ -53,17 +53,19 @@ def test_notes_are_events(folder: Folder) -> None:
 
 
 def test_a_run_that_fails_is_finished_too(folder: Folder) -> None:
-    """The last event carries the exit code; the error is raised; before a run begins there is nothing to tell."""
+    """The last event carries the exit code, and the error is raised; a run that could not even load what it names has only that event."""
     seen: list[connector.Event] = []
     folder.put("notes/a.txt", "a")
     job = connector.Job.from_yaml("job.yaml")
     with LedgerFile(job.state_path), pytest.raises(Locked):
         job.run(on_event=seen.append)
-    assert [type(one) for one in seen] == [connector.RunStarted]
+    assert [type(one) for one in seen] == [connector.RunStarted, connector.RunFinished]
+    assert isinstance(last := seen.pop(), connector.RunFinished)
+    assert last.report.exit_code == Locked.exit_code
     folder.put("schema.py", "x = 1\n")
     with pytest.raises(ConfigError):
         job.run(on_event=seen.append)
-    assert len(seen) == 1
+    assert [type(one) for one in seen[1:]] == [connector.RunFinished]
 
 
 def test_an_error_of_the_callers_own(folder: Folder) -> None:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from connector.commands.keeping import KeepingSink
+from connector.commands.retrieval.asking import alike
+from connector.commands.retrieval.live import Live, LiveField
 from connector.encoding import Encoding, bind
 from connector.encoding.queries import Key
 from connector.errors import ConfigError
 from connector.record import Row, Window
 from connector.report import RunReport
-from connector.retrieval.asking import alike
-from connector.retrieval.live import Live, LiveField
 from connector.schema import Collection, CollectionSpec, Field, Vector, VectorField, spec_of
 from connector.testing.encoders import COUNTS, fake_vector
 from connector.testing.sinks import MemorySink

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 
 import connector
+from connector.commands.indexbench.bench import bench_indexes
+from connector.commands.indexbench.choices import Choice
+from connector.commands.indexbench.scratch import OWNER, PREFIX, scratch, tidy
 from connector.errors import ConfigError, Interrupted, PlanNeeded, SinkError
-from connector.indexbench.bench import bench_indexes
-from connector.indexbench.choices import Choice
-from connector.indexbench.scratch import OWNER, PREFIX, scratch, tidy
 from connector.job import Job
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import Connection, connect
@@ -212,7 +212,7 @@ def test_the_scratch_collection_is_dropped_whatever_happens(settings: MilvusSett
 
 KILLED = """
 import os, signal, sys
-from connector.indexbench.scratch import scratch
+from connector.commands.indexbench.scratch import scratch
 from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
 from connector.schema import FLAT

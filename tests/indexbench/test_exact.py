@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from connector.indexbench.exact import Truth
+from connector.commands.indexbench.exact import Truth
 from connector.schema import FLAT
 from connector.schema.spec import VectorFieldSpec
 

@@ -8,10 +8,10 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from connector.indexbench.choices import choices, label, searches
-from connector.indexbench.plot import svg
-from connector.indexbench.result import IndexBench, Measured, Point
-from connector.indexbench.sizes import estimate
+from connector.commands.indexbench.choices import choices, label, searches
+from connector.commands.indexbench.plot import svg
+from connector.commands.indexbench.result import IndexBench, Measured, Point
+from connector.commands.indexbench.sizes import estimate
 from connector.milvus import features
 from connector.milvus.client import parse_version
 from connector.schema import AUTOINDEX, FLAT, HNSW, IVF_FLAT, IVF_SQ8, SCANN

@@ -9,6 +9,7 @@ import pytest
 import connector
 from connector.commands import searching
 from connector.commands.building import Parts
+from connector.commands.retrieval.options import Search
 from connector.commands.searching import search_job
 from connector.commands.verifying import verify_job
 from connector.encoding.queries import Key
@@ -20,7 +21,6 @@ from connector.milvus.describe import schema_of
 from connector.milvus.settings import MilvusSettings
 from connector.milvus.sink import MilvusSink
 from connector.plan.actions import CreateCollection
-from connector.retrieval.options import Search
 from connector.schema import Collection, Field, Vector, VectorField, spec_of
 from connector.sources.rows import RowsSource
 from connector.stations import Options

@@ -6,8 +6,8 @@ import math
 
 import pytest
 
+from connector.commands.retrieval.fusing import fuse, nearness
 from connector.milvus.search import Hit
-from connector.retrieval.fusing import fuse, nearness
 from connector.schema import Collection, Field, Vector, VectorField, spec_of
 
 

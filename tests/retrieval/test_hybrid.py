@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 
 import connector
+from connector.commands.retrieval.fusing import DEPTH, nearness
 from connector.encoding.queries import Image, Key
 from connector.errors import ConfigError
 from connector.milvus.client import Connection, connect
 from connector.milvus.search import Hit
 from connector.milvus.settings import MilvusSettings
-from connector.retrieval.fusing import DEPTH, nearness
 from connector.schema import BM25, Collection, Field, Vector, VectorField
 from connector.testing.encoders import COUNTS, fake_vector
 from tests.workfolder import Folder

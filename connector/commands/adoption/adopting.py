@@ -13,9 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from connector.adoption.kept import Kept
-from connector.adoption.proving import Proof, prove
+from connector.commands.adoption.kept import Kept
+from connector.commands.adoption.proving import Proof, prove
 from connector.commands.building import Parts, fingerprint_parts
+from connector.commands.transfer.copies import ADOPTED, Copy
+from connector.commands.transfer.filling import fill
 from connector.encoding.probing import Goldens
 from connector.errors import ConfigError, PlanNeeded, Refused
 from connector.faults import hit
@@ -28,8 +30,6 @@ from connector.milvus.survey import Survey
 from connector.plan import CreateAlias, diff, target
 from connector.plan.generations import Generation, Have, generation_name
 from connector.plan.stamp import OWN, Stamp
-from connector.transfer.copies import ADOPTED, Copy
-from connector.transfer.filling import fill
 
 FROM = f"{OWN}{ADOPTED}"
 """Collection property that says where an adopted collection comes from, and what is known of its vectors."""

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from connector import registry
-from connector.adoption.adopting import Adopted, adopt_copy, adopt_in_place
 from connector.api.hits import Hits
 from connector.api.jobs import as_source, job_of, loaded, made_up, says_itself
 from connector.commands import forgetting
+from connector.commands.adoption.adopting import Adopted, adopt_copy, adopt_in_place
 from connector.commands.copying import Copied, copy_job
 from connector.commands.forgetting import Erasure
 from connector.commands.planning import apply_job, plan_job
+from connector.commands.retrieval.options import Search
 from connector.commands.running import run_job
 from connector.commands.searching import search_job
 from connector.commands.switching import Switch, promote_job, prune_job, rollback_job
@@ -29,7 +30,6 @@ from connector.job import Job
 from connector.ledger.rejects import stored_rejects
 from connector.plan.planned import Plan
 from connector.report import RunReport
-from connector.retrieval.options import Search
 from connector.schema.spec import Consistency
 from connector.stations import Options
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
+from connector.commands.transfer.copies import INSTEAD, Copy
 from connector.encoding.binding import Binding, probed
 from connector.encoding.handle import EncoderHandle
 from connector.encoding.probing import Goldens
@@ -21,7 +22,6 @@ from connector.plan.generations import Generation
 from connector.reconcile.inventory import Inventory
 from connector.record import Row, Window
 from connector.schema.spec import LINEAGE, VectorFieldSpec
-from connector.transfer.copies import INSTEAD, Copy
 
 if TYPE_CHECKING:
     from connector.commands.building import Parts

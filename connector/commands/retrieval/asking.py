@@ -11,13 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from connector.commands.retrieval.live import Live, LiveField
 from connector.encoding.binding import make_encoder, modality_of_field
 from connector.encoding.handle import EncoderHandle
 from connector.encoding.probing import Goldens, Probed
 from connector.encoding.queries import Key, Query, modality_of
 from connector.errors import ConfigError, PlanNeeded, RowError
 from connector.interfaces import DeviceSpec, Encoder, Head, identity
-from connector.retrieval.live import Live, LiveField
 from connector.schema.tenants import Tenant
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from connector.commands.building import Parts
+from connector.commands.transfer.copies import stacked
 from connector.encoding.binding import Binding, probed
 from connector.encoding.handle import EncoderHandle
 from connector.encoding.probing import COSINE, Goldens
@@ -22,7 +23,6 @@ from connector.milvus.client import Connection
 from connector.milvus.reading import Reader, every
 from connector.record import Row
 from connector.schema.spec import CollectionSpec
-from connector.transfer.copies import stacked
 
 SAMPLE = 64
 """Rows whose texts are encoded again."""

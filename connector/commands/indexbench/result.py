@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, Field
 
-from connector.indexbench.choices import words
+from connector.commands.indexbench.choices import words
 
 WANTED = 0.95
 """Least recall of what is recommended."""

@@ -9,8 +9,8 @@ import math
 from collections.abc import Iterator
 from html import escape
 
-from connector.indexbench.choices import words
-from connector.indexbench.result import IndexBench, Measured, Point
+from connector.commands.indexbench.choices import words
+from connector.commands.indexbench.result import IndexBench, Measured, Point
 
 _WIDTH, _HEIGHT = 1000, 520
 _LEFT, _RIGHT, _TOP, _BOTTOM = 80, 610, 60, 460

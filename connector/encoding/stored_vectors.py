@@ -73,7 +73,7 @@ class _Asked:
     visit: Visit
 
 
-class Recall:
+class StoredVectors:
     """Looks for the vectors of a window's inputs; used from the thread that encodes.
 
     Args:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from connector.adoption.proving import Proof
+from connector.commands.adoption.proving import Proof
 from connector.commands.building import Parts
 from connector.encoding.probing import Goldens
 from connector.encoding.vectorcache import VectorCache, input_key

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from connector.adoption.written import class_name, source_text
+from connector.commands.adoption.written import class_name, source_text
 from connector.errors import ConfigError, ConnectorError, PlanNeeded, Refused, SchemaError, nearest
 from connector.job import Job
 from connector.job.loading import load_collection

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
+from connector.commands.indexbench.choices import Choice, Params, choices, label, words
+from connector.commands.indexbench.exact import Truth
+from connector.commands.indexbench.result import IndexBench, Measured, Point
+from connector.commands.indexbench.sample import Sample, field_of, sample_of
+from connector.commands.indexbench.scratch import KEY, scratch, tidy
+from connector.commands.indexbench.sizes import estimate
 from connector.errors import ConfigError, SinkError
-from connector.indexbench.choices import Choice, Params, choices, label, words
-from connector.indexbench.exact import Truth
-from connector.indexbench.result import IndexBench, Measured, Point
-from connector.indexbench.sample import Sample, field_of, sample_of
-from connector.indexbench.scratch import KEY, scratch, tidy
-from connector.indexbench.sizes import estimate
 from connector.job import Job
 from connector.job.loading import load_collection
 from connector.milvus import features
