@@ -32,8 +32,9 @@ _demo:
 	@$(BIN)/python docker/models/query_picture.py tests/data/pictures/guitars/guitar-4.png .connector/query.jpg
 	$(BIN)/connector search docker/jobs/pictures.yaml --image .connector/query.jpg --limit 3
 
+# four at a time on two cores: half of a test is waiting for a server
 test: $(VENV)/.dev  ## run the whole suite
-	$(BIN)/python -m pytest -n 2 --dist worksteal
+	$(BIN)/python -m pytest -n 4 --dist worksteal
 
 lint: $(VENV)/.dev  ## ruff and mypy strict
 	$(BIN)/ruff check .

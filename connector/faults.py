@@ -45,6 +45,9 @@ CHANGE_POINTS = (
 )
 """Of what alters, switches and drops collections that exist."""
 
+ADOPT_POINTS = ("adopt.renamed", "adopt.aliased", "adopt.stamped", "adopt.copied", "adopt.moved", "adopt.switched")
+"""Of what takes over collections that somebody else made: in place the first three, by copy the others."""
+
 EXIT_CODE = 70
 """Of the action `exit`."""
 

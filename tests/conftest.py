@@ -13,6 +13,8 @@ from connector.milvus.settings import MilvusSettings
 from connector.testing.server_files import unsupported
 from tests.secrets import left_in, shown
 
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # torch's threads wait without turning: several tests share the cores
+
 OWN_CACHE = Path(os.environ.get("CONNECTOR_CACHE") or Path.home() / ".cache" / "connector")
 """Of the person who runs the tests, before a test gets one of its own."""
 

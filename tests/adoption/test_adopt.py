@@ -19,7 +19,7 @@ from tests.adoption import handmade
 from tests.adoption.conftest import Site
 
 ALL = bool(os.environ.get("CONNECTOR_ALL_FAILPOINTS"))
-POINTS = ["copy.page", "adopt.renamed"]
+POINTS = ["copy.page", "adopt.moved"]
 LITE = pytest.mark.parametrize("site", ["lite"], indirect=True)
 """Of what is decided before a server is asked for anything that could differ."""
 
@@ -296,7 +296,7 @@ def test_an_adoption_in_place_that_was_killed_is_finished(site: Site, monkeypatc
     assert site.call("plan", "job.yaml")[0] == 0
 
 
-@pytest.mark.parametrize("point", [*POINTS, "apply.created", "adopt.copied", "adopt.aliased"] if ALL else POINTS)
+@pytest.mark.parametrize("point", [*POINTS, "apply.created", "adopt.copied", "adopt.switched"] if ALL else POINTS)
 def test_an_adoption_by_copy_that_was_killed_is_finished(site: Site, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
     """Rule: until the copy is whole the name leads to the old collection; the same command again finishes it."""
     site.by_hand(handmade.texts, rows())
@@ -304,7 +304,7 @@ def test_an_adoption_by_copy_that_was_killed_is_finished(site: Site, monkeypatch
     site.job_into(DYNAMIC)
     words = ["adopt", "job.yaml", "--copy", "--from", "texts", "--rename-to", "texts_before"]
     cut(site, monkeypatch, point, *words)
-    if point not in {"adopt.renamed", "adopt.aliased"}:
+    if point not in {"adopt.moved", "adopt.switched"}:
         assert everything(site, "texts") == before
     assert site.ok(*words)["collection"] == "texts__g1"
     assert without_lineage(everything(site, "texts")) == everything(site, "texts_before") == before

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from connector.errors import BadRows, ConfigError, PlanNeeded, SchemaError, SinkError
+from connector.errors import BadRows, ConfigError, PlanNeeded, SchemaError, Transient
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import Connection, connect
 from connector.milvus.describe import live_fields, live_index, schema_of
@@ -141,7 +141,7 @@ def test_an_apply_may_be_repeated(catalog: Catalog, want: Want) -> None:
 def test_a_collection_made_by_someone_else_meanwhile_is_not_taken_over(catalog: Catalog, want: Want) -> None:
     """Rule: two applies at once end with one owner of the collection; the other is told to look again."""
     catalog.apply((CreateCollection("things__g1"),), want)
-    with pytest.raises(SinkError, match="someone else"):
+    with pytest.raises(Transient, match="someone else"):
         catalog.apply((CreateCollection("things__g1"),), want)
 
 

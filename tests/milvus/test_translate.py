@@ -93,6 +93,8 @@ CASES: list[tuple[Exception, type[errors.ConnectorError], str]] = [
     (milvus(101, "Collection 'c' is in state 'released'"), errors.NotLoaded, "released"),
     (milvus(1, "[Errno 28] No space left on device"), errors.ConfigError, "the disk is full"),
     (milvus(65535, "collection not loaded"), errors.NotLoaded, "not loaded"),
+    (milvus(65535, "failed to search/query delegator 1 for channel by-dev-1: channel not available"), errors.NotLoaded, "delegator 1"),
+    (milvus(65535, "failed to search/query delegator 1 for channel by-dev-1: vector dimension mismatch"), errors.BadRows, "dimension"),
     *((milvus(code, "missing"), errors.PlanNeeded, "missing") for code in (100, 109, 700, 1600)),
     (milvus("schema mismatch", "", foreign.SchemaMismatchRetryableException), errors.PlanNeeded, "altered during this run"),
     (milvus(800, "database not found"), errors.ConfigError, "database"),

@@ -107,7 +107,7 @@ def test_failures_do_not_fill_the_ledger(milvus: FaultyMilvus, monkeypatch: pyte
     from connector.ledger import Ledger
     from connector.ledger import file as ledger_file
 
-    monkeypatch.setattr(ledger_file, "KEPT_FAILED", 2)
+    monkeypatch.setattr(ledger_file, "KEPT_RUNS", 2)
     job = job_of(rows(3), milvus)
     run_job(job)
     with Ledger(job.state_path) as ledger:

@@ -51,7 +51,7 @@ def test_run_window_batch(workers: int, milvus: FaultyMilvus, exporter: InMemory
         ("run", ""): 1,
         ("window", "run"): 3,
         ("conform", "window"): 3,
-        ("ledger", "window"): 6,
+        ("ledger", "window"): 9,
         ("write", "window"): 3,
         ("sweep", "run"): 1,
         ("verify", "run"): 1,

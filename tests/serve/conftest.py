@@ -13,6 +13,14 @@ from connector.serve.service import Service
 from tests.serve.workplace import Workplace, wait
 
 
+@pytest.fixture(autouse=True)
+def _modules() -> Iterator[None]:
+    """What a service takes out of Python's memory, since a file changed, is there again for other tests."""
+    before = dict(sys.modules)
+    yield
+    sys.modules.update({name: module for name, module in before.items() if name not in sys.modules})
+
+
 @pytest.fixture
 def workplace(tmp_path: Path) -> Iterator[Workplace]:
     """A fresh one, whose modules are gone afterwards."""

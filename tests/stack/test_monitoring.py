@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +11,10 @@ import promql_parser
 import pytest
 import yaml
 
-import connector
+from connector.observe.metrics import NAMES
 
 FOLDER = Path(__file__).parents[2] / "docker" / "monitoring"
 DASHBOARD = json.loads((FOLDER / "grafana" / "dashboards" / "connector.json").read_text())
-
-AGREED = frozenset(
-    {
-        *(
-            f"connector_{name}_total"
-            for name in ("runs", "documents", "rows", "bytes", "station_seconds", "retries", "throttled", "deletes")
-        ),
-        *(f"connector_{name}_ratio" for name in ("encoder_busy", "batch_fill", "padding")),
-        *("connector_in_flight_bytes", "connector_rejects", "connector_lag_seconds", "connector_last_success_timestamp_seconds"),
-        "connector_run_seconds",
-    }
-)
-METRICS = "connector.observe.metrics"
-NAMES: frozenset[str] = import_module(METRICS).NAMES if (Path(connector.__file__).parent / "observe").exists() else AGREED
 
 PANELS = [(f"{panel['title']}: {target['refId']}", target["expr"]) for panel in DASHBOARD["panels"] for target in panel["targets"]]
 RULES = [rule for group in yaml.safe_load((FOLDER / "alerts.yaml").read_text())["groups"] for rule in group["rules"]]

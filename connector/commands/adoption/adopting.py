@@ -231,9 +231,9 @@ def _finish(connection: Connection, parts: Parts, have: Have, made: Generation, 
         if rename_to is None:
             raise Refused(f"`{name}` is still the name of the collection that was copied", hint=f"--rename-to {name}_before")
         changes.rename(connection, name, rename_to)
-        hit("adopt.renamed")
+        hit("adopt.moved")
     Catalog(connection).apply([CreateAlias(name, made.name)], parts.want)
-    hit("adopt.aliased")
+    hit("adopt.switched")
     notes = [f"{name} -> {made.name}; the next run of {parts.job.where} makes every document of its source again"]
     notes += [f"{name} is called {rename_to} now"] if have.blocking is not None else []
     return Adopted(made.name, origin["from"], 0, tuple(origin["proofs"]), tuple(notes))
