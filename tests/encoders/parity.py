@@ -44,14 +44,13 @@ def check_parity(
         width: Length of sparse vectors, which are compared as arrays of that length.
     """
     assert len(inputs) >= 3
-    found = _encode(encoder, inputs, head, "fp32", width)
+    found, alone = _encode(encoder, inputs, head, "fp32", width)
     _check_positions(encoder, inputs, head or Head(), found)
     cosine, difference = agreement(found, wanted)
-    alone = [_encode(encoder, [one], head, "fp32", width)[0] for one in inputs]
     _, spread = agreement(found, alone)
-    rough = _encode(encoder, inputs, head, "bf16", width)
+    rough, rough_one_by_one = _encode(encoder, inputs, head, "bf16", width)
     rough_cosine, _ = agreement(rough, wanted)
-    rough_alone, _ = agreement(rough, [_encode(encoder, [one], head, "bf16", width)[0] for one in inputs])
+    rough_alone, _ = agreement(rough, rough_one_by_one)
     path = os.environ.get("CONNECTOR_PARITY")
     if path:
         figures = {"cosine fp32": cosine, "difference fp32": difference, "cosine bf16": rough_cosine, "alone fp32": spread}
@@ -85,9 +84,15 @@ def _matrix(one: Any) -> npt.NDArray[Any]:
     return array[None] if array.ndim == 1 else array
 
 
-def _encode(encoder: Encoder, inputs: Sequence[Any], head: Head | None, precision: Any, width: int) -> list[Any]:
+def _encode(encoder: Encoder, inputs: Sequence[Any], head: Head | None, precision: Any, width: int) -> tuple[list[Any], list[Any]]:
+    """The vectors of the inputs in one batch, and of each alone, from one model that was opened once."""
     with EncoderHandle(encoder, head, DeviceSpec(device="cpu", precision=precision)) as handle:
-        return [dense(one, width) if isinstance(one, dict) else one for one in handle.encode(inputs)]
+        together, alone = list(handle.encode(inputs)), [handle.encode([one])[0] for one in inputs]
+    return [_comparable(one, width) for one in together], [_comparable(one, width) for one in alone]
+
+
+def _comparable(one: Any, width: int) -> Any:
+    return dense(one, width) if isinstance(one, dict) else one
 
 
 def dense(weights: dict[int, float], width: int) -> Matrix:

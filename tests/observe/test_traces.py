@@ -63,7 +63,7 @@ def test_run_window_batch(workers: int, milvus: FaultyMilvus, exporter: InMemory
     inputs = [(span.attributes or {})["connector.inputs"] for span in spans if span.name == "batch"]
     assert len(inputs) == batches
     assert sum(int(str(one)) for one in inputs) == report.encoded
-    assert sorted(str((span.attributes or {})["connector.stations.rows"]) for span in spans if span.name == "window") == ["10", "10", "5"]
+    assert sorted(str((span.attributes or {})["connector.rows"]) for span in spans if span.name == "window") == ["10", "10", "5"]
 
 
 def test_what_fails_is_marked(milvus: FaultyMilvus, exporter: InMemorySpanExporter) -> None:
