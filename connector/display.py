@@ -1,4 +1,4 @@
-"""Shows results in a notebook: tables of HTML, in which everything that comes from data is escaped."""
+"""Shows values to people: in one line of a terminal, or in a notebook as HTML, in which everything that comes from data is escaped."""
 
 from __future__ import annotations
 
@@ -8,14 +8,19 @@ from html import escape
 Cell = str
 """HTML: made by `text` or `picture`, never data as it is."""
 
-SHOWN = 300
-"""Characters of a value."""
+LINE, SHOWN = 160, 300
+"""Characters of a value in a terminal, and in a notebook."""
+
+
+def one_line(value: object, most: int = LINE) -> str:
+    """A value in one line of at most so many characters."""
+    words = " ".join(str(value).split())
+    return words if len(words) <= most else f"{words[: most - 3]}..."
 
 
 def text(value: object) -> Cell:
     """A value as HTML, cut where it is long."""
-    words = " ".join(str(value).split())
-    return escape(words if len(words) <= SHOWN else f"{words[: SHOWN - 3]}...")
+    return escape(one_line(value, SHOWN))
 
 
 def picture(data_uri: str, title: object) -> Cell:

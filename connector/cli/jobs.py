@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from connector.cli.output import AsJson, JobFile, duration, errors, load_job, say, short, show
+from connector.cli.output import AsJson, JobFile, duration, errors, load_job, say, show
+from connector.display import one_line
 
 if TYPE_CHECKING:
     from connector.stations import Options
@@ -112,7 +113,7 @@ def search(  # noqa: PLR0913 - its options, one by one, are the command
 def _hits(hits: list[dict[str, Any]]) -> str:
     return (
         "\n".join(
-            f"{hit['distance']:.3f}  {hit['id']}\n" + "\n".join(f"    {k}: {short(v)}" for k, v in hit["fields"].items()) for hit in hits
+            f"{hit['distance']:.3f}  {hit['id']}\n" + "\n".join(f"    {k}: {one_line(v)}" for k, v in hit["fields"].items()) for hit in hits
         )
         or "nothing found"
     )

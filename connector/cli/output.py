@@ -23,9 +23,6 @@ from connector.observe.masking import hide
 if TYPE_CHECKING:
     from connector.job import Job
 
-SHOWN = 160
-"""Characters of a field in a listing."""
-
 JobFile = Annotated[Path, typer.Argument(metavar="JOB", help="The job file.", show_default=False)]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 
@@ -88,9 +85,3 @@ def say(text: str, level: int = logging.INFO) -> None:
 def show(document: Any, *, as_json: bool, text: Callable[[Any], str]) -> None:
     """Writes the result to stdout: the document as JSON, or what `text` makes of it."""
     typer.echo(json.dumps(document, default=str, ensure_ascii=False) if as_json else text(document))
-
-
-def short(value: Any) -> str:
-    """A value in one line of at most `SHOWN` characters."""
-    text = " ".join(str(value).split())
-    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from connector.cli.output import AsJson, JobFile, errors, load_job, say, short, show
+from connector.cli.output import AsJson, JobFile, errors, load_job, say, show
+from connector.display import one_line
 from connector.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def _uris(job: Job) -> Any:
 
 def _line(entry: dict[str, Any]) -> str:
     row = "" if entry["ordinal"] is None else f" row {entry['ordinal']}"
-    return short(f"{entry['document']}{row}: {entry['station']}: {entry['reason']}") + f" (tried {_times(entry)})"
+    return one_line(f"{entry['document']}{row}: {entry['station']}: {entry['reason']}") + f" (tried {_times(entry)})"
 
 
 def _times(entry: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 
 from connector.commands.building import Front, Parts, stations_of
 from connector.commands.keeping import KeepingSink
+from connector.display import one_line
 from connector.encoding import Encoding
 from connector.errors import TooManyRejects
 from connector.job import Job
@@ -70,7 +71,7 @@ class Check(BaseModel):
             lines.append(f"truncated: {self.truncated} inputs are longer than the model reads; split them, or raise max_tokens")
         lines += [f"gap: {gap}" for gap in self.gaps] + [f"rejected: {reject}" for reject in self.rejects]
         lines.append("first row:" if self.first else "no row to show")
-        return "\n".join([*lines, *(f"    {name}: {_line(value)}" for name, value in (self.first or {}).items() if name not in LINEAGE)])
+        return "\n".join([*lines, *(f"    {name}: {one_line(value)}" for name, value in (self.first or {}).items() if name not in LINEAGE)])
 
     def _state(self) -> str:
         return "as the code says" if not self.changes else "\n".join(["not yet as the code says:", *self.changes])
@@ -117,8 +118,3 @@ def _named(encoder: dict[str, Any]) -> str:
     version = f"revision {model['revision']}" if model["revision"] else f"weights {model['weights'] or 'none'}"
     length = "normalised" if head["normalize"] else "not normalised"
     return f"{encoder['encoder']}, {version}, layer {head['layer']}, pooling {head['pooling']}, {length}"
-
-
-def _line(value: Any) -> str:
-    text = " ".join(str(value).split())
-    return text if len(text) <= 160 else f"{text[:157]}..."  # noqa: PLR2004 - a line of a terminal

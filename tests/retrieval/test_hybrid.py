@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import random
 from collections import defaultdict
@@ -22,26 +23,12 @@ from connector.schema import BM25, Collection, Field, Vector, VectorField
 from connector.testing.encoders import COUNTS, fake_vector
 from tests.workfolder import Folder
 
-SCHEMA = '''
-from connector.schema import BM25, Collection, Field, Vector, VectorField
-
-class Products(Collection):
-    """Found by meaning, by words, by a picture of somebody else's making, within scalar filters."""
-    sku: str = Field(primary_key=True, max_length=8)
-    title: str = Field(max_length=80)
-    price: float = 0.0
-    colour: str = Field(max_length=10)
-    vector: Vector = VectorField(dim=8, encoder="fake:fake", source="title")
-    short: Vector = VectorField(dim=4, truncate_dim=4, encoder="fake:fake", source="title", metric="L2")
-    keywords: Vector = BM25("title")
-    cover: Vector = VectorField(dim=2, source="cover")
-'''
 WORDS = ("red", "blue", "green", "shoe", "cup", "tea", "running", "old", "wool", "sea")
 QUERY = "red running shoe"
 
 
 class Products(Collection):
-    """As the schema file."""
+    """Found by meaning, by words, by a picture of somebody else's making, within scalar filters."""
 
     sku: str = Field(primary_key=True, max_length=8)
     title: str = Field(max_length=80)
@@ -51,6 +38,9 @@ class Products(Collection):
     short: Vector = VectorField(dim=4, truncate_dim=4, encoder="fake:fake", source="title", metric="L2")
     keywords: Vector = BM25("title")
     cover: Vector = VectorField(dim=2, source="cover")
+
+
+SCHEMA = f"from connector.schema import BM25, Collection, Field, Vector, VectorField\n\n{inspect.getsource(Products)}"
 
 
 def rows(count: int = 60) -> Iterator[dict[str, Any]]:
