@@ -152,6 +152,7 @@ class Visit:
         known: What the ledger knew of it when it was listed.
         removed: The source said that it is gone.
         repeated: Its key stood in this listing before, so its ledger entry belongs to the first one.
+        fresh: The ledger knew nothing of it, it is listed once, and all of its rows stand in one window: what it owns, that window gave it.
         content: Hex content hash, set by READ.
         rows: What PARSE and SPLIT made of it, in order; taken out again by WINDOW.
         sizes: Bytes of each of them, if they were counted.
@@ -167,6 +168,7 @@ class Visit:
     known: Known | None = None
     removed: bool = False
     repeated: bool = False
+    fresh: bool = False
     content: str | None = None
     rows: list[Row] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)

@@ -185,3 +185,39 @@ def test_stale_keys_of_a_whole_window(tmp_path: Path) -> None:
         assert ledger.stale([visit("a", 2, acknowledged=written), visit("b", 1, acknowledged=set(ledger.keys_of("b")))]) == [
             ledger.keys_of("a")[2]
         ]
+
+
+@given(
+    before=st.dictionaries(st.sampled_from("abc"), st.sets(st.sampled_from("12345"), max_size=3)),
+    now=st.dictionaries(st.sampled_from("abcdef"), st.tuples(st.sets(st.sampled_from("123456789"), max_size=3), st.booleans())),
+)
+@settings(max_examples=150, deadline=None)
+def test_new_documents_need_no_look_up(before: dict[str, set[str]], now: dict[str, tuple[set[str], bool]]) -> None:
+    """Who owns what, how many rows each has and what is stale come out alike, whether the new ones of a window are looked up or not."""
+    found = []
+    for quick in (False, True):
+        with Ledger(None) as ledger:
+            ledger.enter("ns", "uid", "f" * 16, {}, natural=True)
+            for key, pks in before.items():
+                put(ledger, (key, pks - {pk for other in before if other < key for pk in before[other]}))
+            ledger.enter("ns", "uid", "f" * 16, {}, natural=True)
+            ledger.see(list(now))
+            visits = [visit(key, len(pks), outcome="written", fresh=quick and key not in before) for key, (pks, _) in now.items()]
+            made = window(*visits)
+            rows = [(one, pk) for one in visits for pk in sorted(now[one.key][0])]
+            taken = [pk for _, pk in rows]
+            keys = {index: pk for index, pk in enumerate(taken) if pk not in taken[:index]}
+            had = ledger.had(visits)
+            claimed = ledger.begin(made, keys, take_over=False)
+            for index, (one, pk) in enumerate(rows):
+                refused = index == 0 and now[one.key][1]
+                if index not in keys or index in claimed or refused:
+                    one.reject("write" if refused else "claim", "no", ordinal=index)
+                else:
+                    one.acknowledged.add(pk)
+            stale = sorted(map(str, ledger.stale(visits)))
+            ledger.complete(made, "run")
+            names = [*"abcdef"]
+            counts = {key: (known.status, known.rows) for key, known in ledger.known(names).items()}
+            found.append((stale, sorted(ledger.owned(names)), counts, had | set(keys.values())))
+    assert found[0] == found[1]

@@ -65,6 +65,18 @@ def test_append_lets_no_key_move(people: Bench, mode: str) -> None:
     assert (report.counts.rejected, "belongs to the document `a`" in report.rejects[0]) == (1, True)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_long_document_keeps_the_keys_of_its_earlier_windows(people: Bench, workers: int) -> None:
+    """A key that it wrote in its first window is not free for another document in the window where it ends."""
+    documents = [("a", "1", [f"k{number}=a" for number in range(6)]), ("b", "1", ["k0=b", "k9=b"])]
+    report = people.run(documents, workers=workers)
+    assert people.texts == sorted([*(f"k{number}=a" for number in range(6)), "k9=b"])
+    assert (report.counts.rejected, "belongs to the document `a`" in report.rejects[0]) == (1, True)
+    with Ledger(people.folder / "state.db", lock=False, read_only=True) as ledger:
+        ledger.look("job", "uid", natural=True)
+        assert {key: known.rows for key, known in ledger.known(["a", "b"]).items()} == {"a": 6, "b": 1}
+
+
 def test_append_tries_again_what_was_never_written(notes: Bench) -> None:
     """A document that was rejected is not a written one: mended, it is added."""
     notes.run([("a", "1", DocumentError("torn"))], sync="append")

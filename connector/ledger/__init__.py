@@ -161,9 +161,9 @@ class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
 
     def stale(self, visits: Sequence[Visit]) -> list[Key]:
         """Keys of rows that earlier versions of these documents left behind: what may be there, and was not written in this run."""
-        written = {visit.key: visit.acknowledged for visit in visits}
         if self._natural:
-            return [pk for document, pk in self.owned(list(written)) if pk not in written[document]]
+            return self.stale_claims(visits)
+        written = {visit.key: visit.acknowledged for visit in visits if not visit.fresh}
         found: list[Key] = []
         for some in chunks(list(written)):
             sql = f"SELECT key, max_rows FROM document WHERE scope = ? AND key IN ({marks(some)})"

@@ -24,14 +24,14 @@ class ClaimTable(LedgerFile):
         documents = {index: visit.key for index, visit, _ in window.whose() if index in keys}
         owners = self._owners(db, list(keys.values()))
         here = {(documents[index], key) for index, key in keys.items()}
-        done_here = {part.visit.key for part in window.parts if part.last and part.visit.writes}
+        done_here = {part.visit.key: part.visit for part in window.parts if part.last and part.visit.writes}
         conflicts: dict[int, str] = {}
         robbed: dict[str, tuple[str, int]] = {}
         for index, key in keys.items():
             owner, mine = owners.get(key, documents[index]), documents[index]
             if owner == mine:
                 continue
-            gives_up = owner in done_here and (owner, key) not in here
+            gives_up = owner in done_here and (owner, key) not in here and key not in done_here[owner].acknowledged
             seen = append or (not take_over and db.execute("SELECT 1 FROM temp.seen WHERE key = ?", (owner,)).fetchone())
             if seen and not gives_up:
                 conflicts[index] = owner
@@ -68,8 +68,13 @@ class ClaimTable(LedgerFile):
         sql = "SELECT document, pk FROM owned WHERE scope = ? AND document IN"
         return [(document, pk) for some in chunks(documents) for document, pk in self._rows(f"{sql} ({marks(some)})", self._scope, *some)]
 
+    def had(self, visits: Sequence[Visit]) -> set[Key]:
+        """The natural keys of rows that these documents may have had before; a table's new rows need no look-up."""
+        return {pk for _, pk in self.owned([visit.key for visit in visits if not visit.fresh])}
+
     def own(self, db: sqlite3.Connection, visits: Sequence[Visit]) -> None:
         """Gives documents the keys of their rows, and no others; one that another document had until now is a row less of that one."""
+        visits = [visit for visit in visits if not _settled(visit)]
         now = {pk: visit.key for visit in visits for pk in visit.acknowledged}  # of two that gave one key, the later one has it
         before = {pk: document for document, pk in self.owned([visit.key for visit in visits])}
         db.executemany("DELETE FROM owned WHERE scope = ? AND pk = ?", [(self._scope, pk) for pk in before if pk not in now])
@@ -80,9 +85,19 @@ class ClaimTable(LedgerFile):
         db.executemany(sql, [(rows, self._scope, loser) for loser, rows in lost.items()])
         db.executemany("INSERT OR REPLACE INTO owned VALUES (?, ?, ?)", [(self._scope, pk, now[pk]) for pk in new])
 
+    def stale_claims(self, visits: Sequence[Visit]) -> list[Key]:
+        """Keys that these documents own, and of which no row was written in this run."""
+        written = {visit.key: visit.acknowledged for visit in visits if not _settled(visit)}
+        return [pk for document, pk in self.owned(list(written)) if pk not in written[document]]
+
     def _owners(self, db: sqlite3.Connection, keys: Sequence[Key]) -> dict[Key, str]:
         """Which documents own these keys."""
         owners: dict[Key, str] = {}
         for some in chunks(keys):
             owners.update(db.execute(f"SELECT pk, document FROM owned WHERE scope = ? AND pk IN ({marks(some)})", (self._scope, *some)))
         return owners
+
+
+def _settled(visit: Visit) -> bool:
+    """Whether a document owns just the rows that were written of it, by what it claimed."""
+    return visit.fresh and not visit.rejects

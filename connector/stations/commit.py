@@ -101,7 +101,7 @@ class Committer:
         with self._time(window, "ledger"):
             cursor, append = stations.source.mode == "cursor", stations.sync == "append"
             taken = stations.ledger.begin(window, keys if natural else None, take_over=cursor, append=append)
-            had = {pk for _, pk in stations.ledger.owned([visit.key for visit in _ending(window)])} if natural else set[Key]()
+            had = stations.ledger.had(_ending(window)) | set(keys.values()) if natural else set[Key]()
         for index, owner in taken.items():
             window.bad[index] = ("claim", f"key {keys.pop(index)!r} belongs to the document `{owner}`")
         hit("ledger.begun")

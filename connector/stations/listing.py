@@ -32,6 +32,7 @@ def listing(stations: Stations, options: Options, report: RunReport, stop: Stop 
         known, before = stations.ledger.known(keys), stations.ledger.see(keys)
         for visit, key in zip(some, keys, strict=True):
             visit.known = known.get(key)
+            visit.fresh = visit.known is None and stations.source.mode == "listing"
         skipped = [skip(visit, before, touched, stations, options) for visit in some]
         report.count_listed(some, skipped)
         yield from (visit for visit, done in zip(some, skipped, strict=True) if not done)

@@ -57,6 +57,7 @@ def windows(visits: Iterable[Visit], limits: WindowLimits) -> Iterator[Window]:
         for ordinal, (row, nbytes) in enumerate(zip(rows, sizes, strict=True)):
             size = nbytes + limits.vector_bytes
             if _full(filling.window, size, limits):
+                visit.fresh = visit.fresh and not ordinal
                 _add(filling, visit, start, ordinal, last=False)
                 yield filling.window
                 filling, start = _Open(), 0
