@@ -129,7 +129,8 @@ class FaultyMilvus:
             return refusal(record.method, fault)
         record.answer, answer = "ok", apply()
         for name in ("upsert_cnt", "insert_cnt", "delete_cnt") if fault.miscount else ():
-            setattr(answer, name, max(0, getattr(answer, name) + fault.miscount))
+            if hasattr(answer, name):  # a fault of every method also meets those that count nothing
+                setattr(answer, name, max(0, getattr(answer, name) + fault.miscount))
         return answer
 
     def _land_late(self, record: Recorded, after: float, apply: Callable[[], Any], context: Any) -> Any:

@@ -51,6 +51,7 @@ def hang(row):
         time.sleep(0.1)
     return row
 """
+HANG = "transform: steps:hang"
 
 
 @dataclass
@@ -96,7 +97,7 @@ class Hour:
         for name, every in (("catalogue", 5), ("handbook", 8), ("late", 10)):
             self.job(name, every)
         self.job("crash", 10, "transform: steps:crash")
-        self.job("hang", 10, "transform: steps:hang")
+        self.job("hang", 10, HANG)
         self.job("late", 0, schedule="{cron: '61 * * * *'}")
         with self.served() as ask:
             self.until(lambda: self.state(ask, "catalogue") and self.succeeded(ask, "catalogue"))
@@ -118,7 +119,7 @@ class Hour:
             quiet = time.time()
             self.until(lambda: all(self.succeeded(ask, name, since=quiet) for name in names))
             for name in names:
-                self.job(name, 0, schedule="{cron: '@yearly'}")
+                self.job(name, 0, HANG if name == "hang" else "", schedule="{cron: '@yearly'}")
             self.until(lambda: all(self.state(ask, name)["state"] == "idle" for name in names))
             self.show("in the end", ask)
         for name in names:

@@ -106,6 +106,13 @@ def test_lost_answers_and_late_ones(milvus: FaultyMilvus, client: MilvusClient) 
     assert len(client.query("c", filter='id == "late"')) == 1
 
 
+def test_a_wrong_count_of_every_method(milvus: FaultyMilvus, client: MilvusClient) -> None:
+    """Answers that count nothing stay as they are: there is nothing to get wrong."""
+    milvus.faults = [Fault("*", miscount=-1, times=2)]
+    assert client.list_collections() == ["c"]
+    assert upsert(client)["upsert_count"] == 0
+
+
 def test_wrong_counts_delays_and_skips(milvus: FaultyMilvus, client: MilvusClient) -> None:
     """The second request is the one that claims a row less; all are slow."""
     milvus.faults = [Fault(skip=1, delay=0.1, miscount=-1)]
