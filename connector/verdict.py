@@ -17,6 +17,11 @@ ENOUGH = 1.0
 BUSY = 0.9
 """From this share on the encoder itself is the limit."""
 
+CLOSE = "close"
+"""The station behind all others: closing the connection, in which Milvus Lite writes its segments and builds their indexes."""
+
+SHORT = "no station held it back: what is missing is the run's start and end, or other work on this machine"
+
 THREADED = frozenset({"read", "parse", "split", "transform", "prepare"})
 """Stations whose work is shared by the job's `workers`."""
 
@@ -38,6 +43,7 @@ def verdict(stations: Mapping[str, float], wall: float, workers: int) -> str:
         workers: Threads of the stations in `THREADED`.
     """
     encode = stations.get("encode", 0.0)
+    wall -= stations.get(CLOSE, 0.0)
     if wall < ENOUGH or not encode:
         return ""
     said = f"the encoder was busy for {min(1.0, encode / wall):.0%} of the time"
@@ -45,7 +51,7 @@ def verdict(stations: Mapping[str, float], wall: float, workers: int) -> str:
     if not most:
         return said
     held = f"next bottleneck: {most} ({load / wall:.0%})"
-    return f"{said}; {advice(held, most, load / wall, workers, enough=encode / wall >= BUSY)}"
+    return f"{said}; {advice(held, most, load / wall, workers, enough=encode / wall >= BUSY, unexplained=SHORT)}"
 
 
 def busiest(stations: Mapping[str, float], workers: int) -> tuple[str, float]:
@@ -55,11 +61,12 @@ def busiest(stations: Mapping[str, float], workers: int) -> tuple[str, float]:
         stations: Seconds of work by station, summed over threads.
         workers: Threads of the stations in `THREADED`.
     """
-    loads = {name: seconds / (max(1, workers) if name in THREADED else 1) for name, seconds in stations.items() if name != "encode"}
+    others = {name: seconds for name, seconds in stations.items() if name not in {"encode", CLOSE}}
+    loads = {name: seconds / (max(1, workers) if name in THREADED else 1) for name, seconds in others.items()}
     return max(loads.items(), key=lambda one: one[1], default=("", 0.0))
 
 
-def advice(held: str, station: str, share: float, workers: int, *, enough: bool) -> str:
+def advice(held: str, station: str, share: float, workers: int, *, enough: bool, unexplained: str) -> str:
     """What would make it faster: of the encoder if that is at work for long `enough`, else of the station that is `held` to be next.
 
     Args:
@@ -68,10 +75,11 @@ def advice(held: str, station: str, share: float, workers: int, *, enough: bool)
         share: Of the time that it is at work; one that is idle for the most part holds nothing back.
         workers: Threads of the stations in `THREADED`.
         enough: Whether the encoder is what limits.
+        unexplained: What to say when neither is.
     """
     if enough:
         return f"faster with another device, precision or batch under encode; {held}"
     if share < 1 / 2:
-        return f"no station explains what is missing; measure longer, and on a quiet machine; {held}"
+        return f"{unexplained}; {held}"
     setting = f"more workers than {workers}" if station in THREADED else _SETTINGS.get(station, "a profile of it")
     return f"{held}; try {setting}"

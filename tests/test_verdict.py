@@ -17,7 +17,7 @@ CASES: list[tuple[Mapping[str, float], float, str]] = [
         "busy for 40% of the time; next bottleneck: prepare (90%); try more workers than 2",
     ),
     ({"encode": 4.0, "prepare": 8.0, "write": 9.0}, 10.0, "next bottleneck: write (90%); try a nearer or a larger Milvus"),
-    ({"encode": 7.6, "prepare": 1.4}, 10.0, "busy for 76% of the time; no station explains what is missing"),
+    ({"encode": 7.6, "prepare": 1.4}, 10.0, "busy for 76% of the time; no station held it back"),
     ({"encode": 20.0}, 10.0, "busy for 100% of the time"),
 ]
 

@@ -94,7 +94,8 @@ class Bench(BaseModel):
         at_limit = self.rate >= BUSY * self.limit
         if at_limit and dearest != "encode" and self.rate < BUSY * (self.model_rate or math.inf):
             return f"the {self.cores} cores are at work, most on {dearest}; faster with more of them; {held}"
-        return advice(held, most, load / self.pipeline_s, self.workers, enough=at_limit)
+        unexplained = "no station explains what is missing; measure longer, and on a quiet machine"
+        return advice(held, most, load / self.pipeline_s, self.workers, enough=at_limit, unexplained=unexplained)
 
     def document(self) -> dict[str, object]:
         """All of it with what follows from it, for --json."""

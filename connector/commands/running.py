@@ -43,7 +43,7 @@ from connector.retry import ATTEMPTS, until
 from connector.schema.spec import VectorFieldSpec
 from connector.stations import Monitor, Options, Stations
 from connector.stopping import Stop
-from connector.verdict import verdict
+from connector.verdict import CLOSE, verdict
 
 
 def _generation(connection: Connection, parts: Parts, ledger: Ledger) -> tuple[Generation, Generation | None, list[str]]:
@@ -102,12 +102,21 @@ def run_job(
         front = Front.of(Parts.of(job, make), options, now.watch)
         monitor = Monitor(report, now.watch, stop, on_progress)
         on_begin(monitor)
-        with until(stop.event), Ledger(job.state_path) as ledger, _kept(now, ledger, job.workers), connect(job.milvus) as connection:
+        with until(stop.event), Ledger(job.state_path) as ledger, _kept(now, ledger, job.workers), _connected(job, now) as connection:
             generation, live, report.notes = _generation(connection, front.parts, ledger)
             report.collection = generation.name
             _run(front, Back(connection, generation, live, ledger), options, monitor, now)
         hit("run.finished")
     return report
+
+
+@contextlib.contextmanager
+def _connected(job: Job, live: Live) -> Iterator[Connection]:
+    """A connection; how long closing it takes is told apart."""
+    with contextlib.ExitStack() as stack:
+        yield stack.enter_context(connect(job.milvus))
+        with live.watch.time(CLOSE):
+            stack.close()
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-STATIONS = {"encode": "batch", **{name: name for name in ("conform", "ledger", "write", "sweep", "verify")}}
+STATIONS = {"encode": "batch", **{name: name for name in ("conform", "ledger", "write", "sweep", "verify", "close")}}
 """What is timed once a window or micro-batch, and the name of its span; what is timed for every document would be too much."""
 
 _ASKED = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
