@@ -38,6 +38,10 @@ def load(folder: Path, name: str, spec: DeviceSpec, about: AudioModelDescription
     return AudioModel(network, name, precision, part, about)
 
 
+REACHING = frozenset({"wavlm"})
+"""Types whose attention takes the weights out of its layers."""
+
+
 def _training_only(key: str) -> bool:
     return "masked_spec_embed" in key
 
@@ -57,6 +61,8 @@ class AudioModel(LaneModel):
 
     def __init__(self, network: Any, name: str, precision: str, part: int, about: AudioModelDescription) -> None:
         super().__init__(network, name, precision, part, network.device)
+        if network.config.model_type in REACHING:
+            self.packs = "no"
         self._about, self._dtype = about, dtype_of(precision)
 
     def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import torch
 
 from connector.encoders.machine import crowding, device_name, emulation, free_memory, usable_cores
+from connector.encoders.packing import pack
 from connector.encoders.staging import Compute, Cuda, Stage, Staging, free
 from connector.encoders.torch_device import is_out_of_memory
 from connector.encoders.tuning import PartSize, cache_key
@@ -95,6 +96,8 @@ class LaneModel(abc.ABC):
     """
 
     inputs = "inputs"
+    packs: Literal["blocks", "layers", "no"] = "blocks"
+    """What is laid out anew: whole blocks, where no head looks into one; layers alone; nothing, where code may reach for weights."""
 
     def __init__(self, network: Any, name: str, precision: str, part: int, device: torch.device) -> None:
         self._runner = runner(device)
@@ -145,6 +148,11 @@ class LaneModel(abc.ABC):
         if isinstance(self._runner, Staging):
             facts = {"device": device_name(self._device), "cores": CORES, "precision": self.precision, "torch": torch.__version__}
             self._part = PartSize(self._part.now, cache_key(model=asdict(model), **facts))
+
+    def pack(self) -> None:
+        """Lays the weights out for this processor."""
+        if self.packs != "no":
+            pack(self._network, fuse=self.packs == "blocks")
 
     def compile(self) -> None:
         """Has torch compile the network when it is first needed, for inputs of any shape, and its parts, which some models call."""

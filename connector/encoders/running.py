@@ -1,4 +1,4 @@
-"""Holds a loaded model while it is used: it is compiled and its parts are sized as was asked for, and its weights are freed at the end."""
+"""Holds a loaded model while it is used: compiled or packed, its parts sized as was asked for; its weights are freed at the end."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ def running(model: Any, identity: ModelIdentity, device: DeviceSpec) -> Iterator
     """
     if device.compile:
         model.compile()
+    else:
+        model.pack()
     if device.batch == "auto":
         model.tune(identity)
     try:

@@ -11,6 +11,7 @@ import torch
 from connector.encoders.folding import lowered
 from connector.encoders.graph import Traced
 from connector.encoders.image_model import ImageModel, part_of
+from connector.encoders.packing import pack
 from connector.encoders.resizing import Preprocessing
 from connector.encoders.tapping import taken
 from connector.encoders.taps import Tap
@@ -61,6 +62,8 @@ class TorchvisionModel(ImageModel):
         device: Where it is.
     """
 
+    packs = "no"  # what is cut out is packed, later
+
     def __init__(
         self,
         traced: Traced,
@@ -91,6 +94,8 @@ class TorchvisionModel(ImageModel):
         cut = lowered(network, self._dtype).to(device=self._device, memory_format=torch.channels_last)
         if self._compiled:
             self._compile(cut)
+        else:
+            pack(cut, fuse=False)
         return cut
 
     def _take(self, _network: Any, pixels: Any, heads: Sequence[Head]) -> list[Late]:
