@@ -41,6 +41,7 @@ class ClipEncoder(FolderEncoder):
         model: `org/name`, `org/name@revision`, a folder, or `package://import_name/sub/folder`.
         revision: Commit, tag or branch of a hub model.
         max_pixels: Larger pictures are rejected before anything of them is decoded.
+        draft: Decode large JPEGs at a half, a quarter or an eighth of their size. Quicker, and other vectors: see docs/encoders.md.
 
     Raises:
         ConfigError: There is no such model, a file of it is missing or broken, or it needs what this encoder does not do.
@@ -49,7 +50,7 @@ class ClipEncoder(FolderEncoder):
     kind = "clip"
     inputs = frozenset({"text", "image"})
 
-    def __init__(self, model: str, revision: str | None = None, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, model: str, revision: str | None = None, max_pixels: int = MAX_PIXELS, *, draft: bool = False) -> None:
         super().__init__(locate(model, revision))
         folder = self._located.folder
         self._about = about = describe_pair(folder, self._name)
@@ -57,8 +58,8 @@ class ClipEncoder(FolderEncoder):
         self._tokenizer = folder / "tokenizer.json"
         special = load_tokenizer(self._tokenizer).num_special_tokens_to_add(is_pair=False)
         self.text: TextLimits | None = TextLimits(self._tokenizer, about.max_tokens - special)
-        self._max_pixels = max_pixels
-        self.model: ModelIdentity = self._identity({"image": self._how.identity(), "text": self._reading()})
+        self._prepare = ImagePreparer(self._how, max_pixels, draft)
+        self.model: ModelIdentity = self._identity({"image": self._prepare.identity(), "text": self._reading()})
 
     def _hash(self) -> str:
         """Of the weights and of what config.json says of their use."""
@@ -80,7 +81,7 @@ class ClipEncoder(FolderEncoder):
 
     def _preparer(self, role: Role, modality: str | None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - both roles alike
         if modality == "image":
-            return ImagePreparer(self._how, self._max_pixels)
+            return self._prepare
         if modality not in (None, "text"):
             raise ConfigError(f"model {self._name} does not read {modality}", hint=nearest(str(modality), self.inputs))
         about = self._about

@@ -103,20 +103,21 @@ class ImageProcessor:
         Raises:
             RowError: It is so long and thin that resizing its shorter side makes it huge.
         """
-        height, width = self._scaled(image)
-        check_size(image, height, width, max_pixels)
-        if (width, height) != image.size:
-            image = image.resize((width, height), INTERPOLATIONS[self.resample])
+        size = self.scaled(*image.size)
+        check_size(image, size, max_pixels)
+        if size != image.size:
+            image = image.resize(size, INTERPOLATIONS[self.resample])
         return image if self.crop is None else _middle(image, self.crop)
 
-    def _scaled(self, image: Image.Image) -> tuple[int, int]:
+    def scaled(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height that a picture of this size is resized to, before the crop."""
         if self.resize is None:
-            return image.height, image.width
+            return width, height
         if isinstance(self.resize, tuple):
-            return self.resize
-        short, long = sorted(image.size)
+            return self.resize[1], self.resize[0]
+        short, long = sorted((width, height))
         longer = int(self.resize * long / short)
-        return (longer, self.resize) if image.width <= image.height else (self.resize, longer)
+        return (self.resize, longer) if width <= height else (longer, self.resize)
 
 
 def _middle(image: Image.Image, crop: tuple[int, int]) -> Image.Image:

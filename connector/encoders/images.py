@@ -7,7 +7,8 @@ would fill in is grey, and a grey half is a different picture.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -15,10 +16,13 @@ from PIL import Image, ImageFile, ImageOps
 
 from connector.encoders.payloads import bytes_of
 from connector.errors import ConfigError, DocumentError, RowError
-from connector.files.pictures import MAX_PIXELS, open_image, orientation
+from connector.files.pictures import MAX_PIXELS, open_image, orientation, shown_size
 
 RULES = 1
 """Version of what `load_image` makes of an image. Count it up when the same bytes come to give other pixels."""
+
+Enough: TypeAlias = Callable[[int, int], tuple[int, int]]
+"""From the width and height of a picture, as it is shown, to the least width and height that will do."""
 
 _WANTED = "images: encoded bytes, a path, a PIL image or an array"
 _SIXTEEN_BITS = frozenset({"I;16", "I;16B", "I;16L", "I;16N"})
@@ -27,13 +31,15 @@ _ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _FULL = np.iinfo(np.uint16).max
 
 
-def load_image(value: object, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def load_image(value: object, max_pixels: int = MAX_PIXELS, enough: Enough | None = None) -> Image.Image:
     """The picture as RGB: the EXIF orientation applied, transparency on white, 16 bits scaled to 8, of an animation the first frame.
 
     Args:
         value: Encoded bytes; a PIL image; an array (height, width), (height, width, 3) or (height, width, 4) of uint8, or (height, width)
             of uint16; the path of a local file; or anything with a method `read(limit)` that gives the bytes.
         max_pixels: Most pixels; checked before any is decoded.
+        enough: A JPEG that comes as bytes is decoded at a half, a quarter or an eighth of its size, the smallest that is no less than
+            this. That is quicker, and gives other pixels than resizing the whole picture.
 
     Raises:
         RowError: It is no picture, a damaged one, or too large.
@@ -44,6 +50,8 @@ def load_image(value: object, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise ConfigError(problem, hint="set it back to False")
     image = _opened(value, max_pixels)
     try:
+        if enough is not None and image.format == "JPEG" and image is not value:  # one of the caller's own stays as it is
+            _draft(image, enough)
         image.load()
         return _rgb(_upright(image))
     except RowError:
@@ -67,6 +75,13 @@ def _opened(value: object, max_pixels: int) -> Image.Image:
         raise
     except DocumentError as error:
         raise RowError(error.message, hint=error.hint, retry=error.retry) from None
+
+
+def _draft(image: Image.Image, enough: Enough) -> None:
+    """Has a JPEG decoded small: its blocks of 8 x 8 pixels hold their coarse form in their first few coefficients."""
+    shown = shown_size(image)
+    width, height = enough(*shown)
+    image.draft(None, (width, height) if shown == image.size else (height, width))
 
 
 def _of_array(array: npt.NDArray[Any]) -> Image.Image:

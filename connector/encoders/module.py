@@ -45,6 +45,7 @@ class ModuleEncoder(NetworkEncoder):
             `shape`. Pictures come as upright RGB images of PIL, so a transform of torchvision does.
         inputs: What it reads: `image`, or, with `prepare`, `text` or `audio`.
         max_pixels: Larger pictures are rejected before anything of them is decoded.
+        draft: Decode large JPEGs at a half, a quarter or an eighth of their size. Quicker, and other vectors: see docs/encoders.md.
 
     Raises:
         ConfigError: There is no such file or weights, or an option makes no sense.
@@ -66,15 +67,17 @@ class ModuleEncoder(NetworkEncoder):
         prepare: str | None = None,
         inputs: Modality = "image",
         max_pixels: int = MAX_PIXELS,
+        draft: bool = False,
     ) -> None:
         self.inputs = frozenset({str(inputs)})
         self._name, self._args, self._shape, self._max_pixels = model, args or {}, list(shape), max_pixels
         self._source = file_hash(source_of(model, "model", _FACTORY))
         self._file = own_weights(weights, model)
         self._own = f"{model.partition(':')[0]}:{prepare}" if prepare and ":" not in prepare else prepare
-        self._how = None if self._own else self._pictures(mean, std, crop, interpolation)
-        if self._own and (mean or std):
-            raise ConfigError(f"model {model}: `prepare` does what `mean` and `std` do", hint="give one or the other")
+        self._how = how = None if self._own else self._pictures(mean, std, crop, interpolation)
+        if self._own and (mean or std or draft):
+            raise ConfigError(f"model {model}: `prepare` does what `mean`, `std` and `draft` do", hint="give one or the other")
+        self._prepare = ImagePreparer(how, max_pixels, draft) if how else None
         self.model = ModelIdentity("module", model, "", content_hash(self._file), self._preprocessing())
 
     def _pictures(self, mean: list[float] | None, std: list[float] | None, crop: str, interpolation: str) -> Preprocessing:
@@ -95,7 +98,7 @@ class ModuleEncoder(NetworkEncoder):
         return Preprocessing((shape[1], shape[2]), crop, 1.0, interpolation, mean=numbers[0], std=numbers[1])
 
     def _preprocessing(self) -> dict[str, Any]:
-        how = self._how.identity() if self._how else self._prepared()
+        how = self._prepare.identity() if self._prepare else self._prepared()
         return {"source": self._source, "args": self._args, "shape": self._shape, **how}
 
     def _prepared(self) -> dict[str, Any]:
@@ -128,8 +131,8 @@ class ModuleEncoder(NetworkEncoder):
         return found
 
     def _preparer(self, role: Role, modality: str | None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - both roles alike, one kind of input
-        if self._how:
-            return ImagePreparer(self._how, self._max_pixels)
+        if self._prepare is not None:
+            return self._prepare
         return OwnPreparer(str(self._own), tuple(self._shape), self.inputs == {"image"}, self._max_pixels)
 
     def spread(self, device: DeviceSpec) -> list[DeviceSpec]:

@@ -25,6 +25,9 @@ INTERPOLATIONS = {name.lower(): Image.Resampling[name] for name in ("NEAREST", "
 
 _COLOURS = 3
 
+DRAFT = 2
+"""How many times as wide and high as the model wants it a picture that is drafted still is, at least: below that, resizing blurs it."""
+
 CROPS = ("center", "squash", "border")
 """Keep the ratio and cut at the longer side; ignore the ratio; keep the ratio and pad."""
 
@@ -56,6 +59,19 @@ class Preprocessing:
         unused = "resize" if self.resize is None else "crop_pct"
         return {"rules": RULES, **{name: value for name, value in plain(self).items() if name != unused}}
 
+    def scaled(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height before the crop, as `timm.data.transforms_imagenet_eval` comes to them."""
+        wanted_height, wanted_width = (self.resize or math.floor(side / self.crop_pct) for side in self.size)
+        if self.crop == "squash":
+            return wanted_width, wanted_height
+        if self.crop == "center" and wanted_height == wanted_width:
+            short, long = sorted((width, height))
+            longer = int(wanted_height * long / short)
+            return (wanted_height, longer) if width <= height else (longer, wanted_height)
+        ratios = height / wanted_height, width / wanted_width
+        ratio = max(ratios) if self.crop == "border" else min(ratios)
+        return max(1, round(width / ratio)), max(1, round(height / ratio))
+
     def fitted(self, image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image:
         """The RGB image, resized and cropped to exactly `size`.
 
@@ -72,6 +88,12 @@ class Fitting(Protocol):
     def mean(self) -> Sequence[float]:
         """Subtracted from each channel; a single one means a grey picture."""
 
+    def identity(self) -> dict[str, Any]:
+        """All of it as JSON values."""
+
+    def scaled(self, width: int, height: int) -> tuple[int, int]:
+        """Width and height that a picture of this size is resized to, before anything is cut off."""
+
     def fitted(self, image: Image.Image, max_pixels: int = MAX_PIXELS) -> Image.Image:
         """The RGB image in the size that the model reads."""
 
@@ -83,10 +105,16 @@ class ImagePreparer:
     Attributes:
         how: What the model wants.
         max_pixels: Most pixels of a picture, before and after it is resized.
+        draft: Whether JPEGs are decoded no larger than `DRAFT` times what they are resized to.
     """
 
     how: Fitting
     max_pixels: int = MAX_PIXELS
+    draft: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        """What decides over the pixels, as JSON values."""
+        return self.how.identity() | ({"draft": DRAFT} if self.draft else {})
 
     def __call__(self, value: object) -> Prepared:
         """An array (height, width, 3) of uint8, or (height, width, 1) where the model reads grey; its number of pixels is the cost.
@@ -94,11 +122,16 @@ class ImagePreparer:
         Raises:
             RowError: The value is no picture, a damaged one, or one too large.
         """
-        image, grey = load_image(value, self.max_pixels), len(self.how.mean) == 1
+        image = load_image(value, self.max_pixels, self._enough if self.draft else None)
+        grey = len(self.how.mean) == 1
         image = image.convert("L").convert("RGB") if grey else image
         pixels = np.asarray(self.how.fitted(image, self.max_pixels))
         pixels = np.ascontiguousarray(pixels[..., :1]) if grey else pixels
         return Prepared(pixels, pixels.shape[0] * pixels.shape[1], pixels.nbytes)
+
+    def _enough(self, width: int, height: int) -> tuple[int, int]:
+        across, down = self.how.scaled(width, height)
+        return DRAFT * across, DRAFT * down
 
 
 def fitted(image: Image.Image, how: Preprocessing, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -107,22 +140,22 @@ def fitted(image: Image.Image, how: Preprocessing, max_pixels: int = MAX_PIXELS)
     Raises:
         RowError: It is so long and thin that resizing its shorter side makes it huge.
     """
-    height, width = _scaled(image, how)
-    check_size(image, height, width, max_pixels)
-    if (width, height) != image.size:
-        image = image.resize((width, height), INTERPOLATIONS[how.interpolation])
+    size = how.scaled(*image.size)
+    check_size(image, size, max_pixels)
+    if size != image.size:
+        image = image.resize(size, INTERPOLATIONS[how.interpolation])
     red, green, blue = (round(255 * one) for one in (how.mean if len(how.mean) == _COLOURS else how.mean * _COLOURS))
     fill = (red, green, blue) if how.crop == "border" else (0, 0, 0)
     return _cropped(image, how.size, fill)
 
 
-def check_size(image: Image.Image, height: int, width: int, max_pixels: int) -> None:
-    """Refuses to resize an image to more than `max_pixels`.
+def check_size(image: Image.Image, size: tuple[int, int], max_pixels: int) -> None:
+    """Refuses to resize an image to a width and height of more than `max_pixels`.
 
     Raises:
         RowError: It would have more: it is long and thin.
     """
-    if height * width > max_pixels:
+    if size[0] * size[1] > max_pixels:
         problem = f"an image of {image.width:,} x {image.height:,} pixels, too long and thin to be resized"
         raise RowError(problem, hint="cut it into parts, or exclude it")
 
@@ -130,20 +163,6 @@ def check_size(image: Image.Image, height: int, width: int, max_pixels: int) -> 
 def plain(how: Any) -> dict[str, Any]:
     """The attributes of a description (a dataclass) as JSON values."""
     return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(how).items()}
-
-
-def _scaled(image: Image.Image, how: Preprocessing) -> tuple[int, int]:
-    """Height and width before the crop, as `timm.data.transforms_imagenet_eval` comes to them."""
-    height, width = (how.resize or math.floor(side / how.crop_pct) for side in how.size)
-    if how.crop == "squash":
-        return height, width
-    if how.crop == "center" and height == width:
-        short, long = sorted(image.size)
-        longer = int(height * long / short)
-        return (longer, height) if image.width <= image.height else (height, longer)
-    ratios = image.height / height, image.width / width
-    ratio = max(ratios) if how.crop == "border" else min(ratios)
-    return max(1, round(image.height / ratio)), max(1, round(image.width / ratio))
 
 
 def _cropped(image: Image.Image, size: tuple[int, int], fill: tuple[int, int, int]) -> Image.Image:

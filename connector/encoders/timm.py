@@ -36,6 +36,7 @@ class TimmEncoder(FolderEncoder):
             `package://import_name/sub/folder`.
         revision: Commit, tag or branch of a Hub model.
         max_pixels: Larger pictures are rejected before anything of them is decoded.
+        draft: Decode large JPEGs at a half, a quarter or an eighth of their size. Quicker, and other vectors: see docs/encoders.md.
 
     Raises:
         ConfigError: There is no such model, a file of it is missing or broken, or it needs what this encoder does not do.
@@ -45,14 +46,14 @@ class TimmEncoder(FolderEncoder):
     inputs = frozenset({"image"})
     text: TextLimits | None = None
 
-    def __init__(self, model: str, revision: str | None = None, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, model: str, revision: str | None = None, max_pixels: int = MAX_PIXELS, *, draft: bool = False) -> None:
         located = _located(model, revision)
         super().__init__(located)
         self._network = read_network(located.folder, located.name)
         self._how = read_preprocessing(self._network, located.name)
         self._dim = read_dim(located.folder, self._network, located.name)
-        self._max_pixels = max_pixels
-        self.model = self._identity(self._how.identity())
+        self._prepare = ImagePreparer(self._how, max_pixels, draft)
+        self.model = self._identity(self._prepare.identity())
 
     def _hash(self) -> str:
         """Of weights and architecture."""
@@ -74,7 +75,7 @@ class TimmEncoder(FolderEncoder):
         return Taps(self._name, layers | inner, numbers)
 
     def _preparer(self, role: Role, modality: str | None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - both roles alike, pictures only
-        return ImagePreparer(self._how, self._max_pixels)
+        return self._prepare
 
     def _load(self, root: Path, device: DeviceSpec) -> Any:
         from connector.encoders.image_model import load

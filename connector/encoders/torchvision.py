@@ -35,6 +35,7 @@ class TorchvisionEncoder(NetworkEncoder):
         weights: A safetensors file with the `state_dict()` of this network, or a folder that holds one; preprocessing is still that of the
             weights named in `model`. Default: torchvision's own weights.
         max_pixels: Larger pictures are rejected before anything of them is decoded.
+        draft: Decode large JPEGs at a half, a quarter or an eighth of their size. Quicker, and other vectors: see docs/encoders.md.
 
     Raises:
         ConfigError: There is no such model, or no such weights.
@@ -43,16 +44,16 @@ class TorchvisionEncoder(NetworkEncoder):
     inputs = frozenset({"image"})
     text: TextLimits | None = None
 
-    def __init__(self, model: str, weights: str | None = None, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, model: str, weights: str | None = None, max_pixels: int = MAX_PIXELS, *, draft: bool = False) -> None:
         self._name, _, wanted = model.partition("@")
         self._about = about = _ask("about", self._name, wanted)
         self._own = None if weights is None else own_weights(weights, self._name)
         stated: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in about["preprocessing"].items()}
         self._how = Preprocessing(**stated)
-        self._max_pixels = max_pixels
+        self._prepare = ImagePreparer(self._how, max_pixels, draft)
         revision = "" if self._own else revision_of(about["weights"], about["url"])
         found = content_hash(self._own) if self._own else ""
-        self.model = ModelIdentity("torchvision", self._name, revision, found, self._how.identity())
+        self.model = ModelIdentity("torchvision", self._name, revision, found, self._prepare.identity())
 
     def _classes(self) -> int | None:
         """How many classes the user's own weights tell apart; None: as many as torchvision's."""
@@ -78,7 +79,7 @@ class TorchvisionEncoder(NetworkEncoder):
         return Taps(self._name, layers, {**inside, first: PENULTIMATE}), first
 
     def _preparer(self, role: Role, modality: str | None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - both roles alike, pictures only
-        return ImagePreparer(self._how, self._max_pixels)
+        return self._prepare
 
     def pull(self) -> None:
         """Downloads torchvision's own weights, if they are used.

@@ -32,6 +32,7 @@ class TransformersImageEncoder(FolderEncoder):
         model: `org/name`, `org/name@revision`, a folder, or `package://import_name/sub/folder`.
         revision: Commit, tag or branch of a hub model.
         max_pixels: Larger pictures are rejected before anything of them is decoded.
+        draft: Decode large JPEGs at a half, a quarter or an eighth of their size. Quicker, and other vectors: see docs/encoders.md.
 
     Raises:
         ConfigError: There is no such model, a file of it is missing or broken, or it needs what this encoder does not do.
@@ -41,15 +42,15 @@ class TransformersImageEncoder(FolderEncoder):
     inputs = frozenset({"image"})
     text: TextLimits | None = None
 
-    def __init__(self, model: str, revision: str | None = None, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, model: str, revision: str | None = None, max_pixels: int = MAX_PIXELS, *, draft: bool = False) -> None:
         super().__init__(locate(model, revision))
         folder = self._located.folder
         about = describe_vision(folder, self._name)
         self._how = read_processor(folder, self._name, TYPES[about.type].processor, about.size)
         names = tensor_names(weight_files(folder)) if about.type in _OPTIONAL else None
         self._about = about if names is None or any("pooler." in name for name in names) else replace(about, pooler=0)
-        self._max_pixels = max_pixels
-        self.model = self._identity(self._how.identity())
+        self._prepare = ImagePreparer(self._how, max_pixels, draft)
+        self.model = self._identity(self._prepare.identity())
 
     def _hash(self) -> str:
         """Of the weights and of what config.json says of their use."""
@@ -63,7 +64,7 @@ class TransformersImageEncoder(FolderEncoder):
         return self._about.offer(str(head.layer), head.pooling)
 
     def _preparer(self, role: Role, modality: str | None) -> Callable[[Any], Prepared]:  # noqa: ARG002 - both roles alike, pictures only
-        return ImagePreparer(self._how, self._max_pixels)
+        return self._prepare
 
     def positions(self, head: Head, prepared: Prepared) -> int:
         """One vector a patch of the head's layer."""

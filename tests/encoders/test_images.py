@@ -189,3 +189,65 @@ def timms(how: Preprocessing) -> Callable[[Image.Image], Any]:
     stated: dict[str, Any] = {"crop_pct": how.crop_pct, "crop_mode": how.crop, "interpolation": how.interpolation, "mean": how.mean}
     made: Callable[[Image.Image], Any] = create_transform(input_size=(3, *how.size), is_training=False, std=how.std, **stated)
     return made
+
+
+def sizes_decoded(value: Any, preparer: ImagePreparer, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """What is resized for a picture: the sizes of what was decoded."""
+    seen: list[tuple[int, int]] = []
+
+    def resize(image: Image.Image, *_: Any, **__: Any) -> Image.Image:
+        seen.append(image.size)
+        return image.transform((64, 64), Image.Transform.EXTENT, (0, 0, *image.size))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "resize", resize)
+        preparer(value)
+    return seen
+
+
+@pytest.mark.parametrize(("side", "decoded"), [(100, 100), (255, 255), (256, 128), (511, 256), (512, 128), (1024, 128), (2047, 256)])
+def test_a_draft_is_never_less_than_twice_what_is_needed(side: int, decoded: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A half, a quarter or an eighth of a JPEG is decoded where that is still twice as wide and high as the model wants it."""
+    how = Preprocessing((64, 64), crop_pct=1.0)
+    data = encoded(picture(side, side), "JPEG")
+    assert sizes_decoded(data, ImagePreparer(how), monkeypatch) == [(side, side)]
+    assert sizes_decoded(data, ImagePreparer(how, draft=True), monkeypatch) == [(decoded, decoded)]
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_draft_of_a_turned_picture(orientation: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Width and height are those that a viewer shows: a tall model size fits a picture that lies on its side in the file."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(picture(1024, 256), "JPEG", exif=exif)
+    tall = ImagePreparer(Preprocessing((256, 64), crop="squash", crop_pct=1.0), draft=True)
+    assert sizes_decoded(data, tall, monkeypatch) == [(1024, 256) if orientation == 1 else (128, 512)]
+
+
+def test_drafts_are_for_encoded_jpegs_alone() -> None:
+    """Other formats, and an image of the caller's own, are as they were; what is drafted is near the whole picture, and not it."""
+    how = Preprocessing((64, 64))
+    whole, draft = ImagePreparer(how), ImagePreparer(how, draft=True)
+    drawn = picture(800, 600)
+    for value in (encoded(drawn, "PNG"), encoded(drawn, "WEBP"), drawn, np.asarray(drawn), Image.open(BytesIO(encoded(drawn, "JPEG")))):
+        assert (whole(value).data == draft(value).data).all()
+    data = encoded(drawn, "JPEG", quality=95)
+    one, other = whole(data).data.astype(int), draft(data).data.astype(int)
+    assert (one != other).any()
+    assert np.abs(one - other).mean() < 2
+
+
+def test_drafts_are_part_of_the_identity() -> None:
+    """Vectors of drafts are never taken for those of whole pictures; who asks for none keeps the identity of before."""
+    how = Preprocessing((64, 64))
+    assert ImagePreparer(how).identity() == how.identity()
+    assert ImagePreparer(how, draft=True).identity() == {**how.identity(), "draft": 2}
+
+
+def test_a_damaged_draft_is_refused() -> None:
+    """A truncated file, and one with too many pixels, as without."""
+    draft = ImagePreparer(Preprocessing((64, 64)), max_pixels=500_000, draft=True)
+    with pytest.raises(RowError, match="truncated or damaged"):
+        draft(encoded(picture(800, 600), "JPEG")[:-2000])
+    with pytest.raises(RowError, match="over max_pixels"):
+        draft(encoded(picture(1000, 600), "JPEG"))
