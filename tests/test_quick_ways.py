@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from connector.encoding import ready
 from connector.ledger import Ledger
-from connector.record import CANONICAL, Window
+from connector.record import CANONICAL, Key, Window
 from connector.schema.indexes import FLAT
 from connector.schema.spec import FieldSpec, VectorFieldSpec
 from connector.schema.values import convert
@@ -206,7 +206,7 @@ def test_new_documents_need_no_look_up(before: dict[str, set[str]], now: dict[st
             made = window(*visits)
             rows = [(one, pk) for one in visits for pk in sorted(now[one.key][0])]
             taken = [pk for _, pk in rows]
-            keys = {index: pk for index, pk in enumerate(taken) if pk not in taken[:index]}
+            keys: dict[int, Key] = {index: pk for index, pk in enumerate(taken) if pk not in taken[:index]}
             had = ledger.had(visits)
             claimed = ledger.begin(made, keys, take_over=False)
             for index, (one, pk) in enumerate(rows):
