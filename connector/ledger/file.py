@@ -26,6 +26,9 @@ from connector.ledger.tables import LEDGER_FORMAT, migrate, user_version
 KEPT_RUNS = 1000
 """Runs that a ledger remembers; a job that runs every minute would fill the disk with them. The last success is kept however old."""
 
+_WHOLE = "exit_code = 0 AND coalesce(json_extract(report, '$.partial'), 0) = 0"
+"""A run over the whole source that went well."""
+
 HOST = 3
 """Which word of a holder's line names its host."""
 
@@ -128,7 +131,7 @@ class LedgerFile:
             db.execute("INSERT INTO run (id, scope, started, pid, host) VALUES (?, ?, ?, ?, ?)", values)
             db.execute(
                 "DELETE FROM run WHERE scope = ? AND number <= (SELECT max(number) FROM run) - ?"
-                " AND number <> (SELECT coalesce(max(number), 0) FROM run WHERE scope = ? AND exit_code = 0)",
+                f" AND number <> (SELECT coalesce(max(number), 0) FROM run WHERE scope = ? AND {_WHOLE})",
                 (self._scope, KEPT_RUNS, self._scope),
             )
         return last is None or last[0] is not None
@@ -148,8 +151,8 @@ class LedgerFile:
     def good_run(self, job: str) -> tuple[float, float] | None:
         """When the latest run of a job began and ended that went well over the whole source: Unix times; None: there is none."""
         sql = (
-            "SELECT started, finished FROM run WHERE exit_code = 0 AND finished IS NOT NULL AND json_extract(report, '$.job') = ?"
-            " AND coalesce(json_extract(report, '$.partial'), 0) = 0 ORDER BY number DESC LIMIT 1"
+            f"SELECT started, finished FROM run WHERE {_WHOLE} AND finished IS NOT NULL AND json_extract(report, '$.job') = ?"
+            " ORDER BY number DESC LIMIT 1"
         )
         found = self._rows(sql, job)
         return (float(found[0][0]), float(found[0][1])) if found else None
@@ -172,9 +175,9 @@ class LedgerFile:
         """The latest runs of every scope in this file, newest first."""
         return self._runs("", limit)
 
-    def latest_run(self, namespace: str, *, success: bool = False) -> dict[str, Any] | None:
-        """The latest run of a namespace, in whichever generation; with `success` the latest that ended with exit code 0."""
-        found = self._runs(f"WHERE namespace = ?{' AND exit_code = 0' if success else ''}", namespace, 1)
+    def latest_run(self, namespace: str) -> dict[str, Any] | None:
+        """The latest run of a namespace, in whichever generation."""
+        found = self._runs("WHERE namespace = ?", namespace, 1)
         return found[0] if found else None
 
     def _runs(self, condition: str, *values: Any) -> list[dict[str, Any]]:

@@ -23,7 +23,7 @@ from connector.serve.entries import Entry, Table
 from connector.serve.folder import Folder, Found
 from connector.serve.planner import Planner
 from connector.serve.runs import Hall, Outcome, Run, Runner
-from connector.serve.standing import AGAIN, latest_runs
+from connector.serve.standing import AGAIN, latest_run
 from connector.serve.warm import WarmEncoders
 
 log = logging.getLogger(__name__)
@@ -250,7 +250,7 @@ class Service:
 def _from_ledger(job: Job) -> dict[str, Any] | None:
     """The latest run, of whichever process; a ledger that cannot be read is for the run to report."""
     try:
-        return latest_runs(job)[0]
+        return latest_run(job)
     except ConfigError as error:
         log.warning("%s: %s", job.job, error)
         return None

@@ -25,7 +25,7 @@ class Standing(BaseModel):
 
     Attributes:
         job: Its name.
-        last_success: When the latest run that ended with exit code 0 ended, ISO 8601; None: there is none.
+        last_success: When the latest run over the whole source that ended with exit code 0 ended, ISO 8601; None: there is none.
         age: Seconds since then.
         lag: Seconds since that run began: what changed in the source since may not be in the collection.
         last_exit_code: Of the latest run; None: it did not end by itself, or is under way.
@@ -54,15 +54,17 @@ class Standing(BaseModel):
         Raises:
             ConfigError: The ledger cannot be read.
         """
-        last, success = latest_runs(job)
+        with LedgerFile(job.state_path, lock=False, read_only=True) as ledger:
+            last, success = ledger.latest_run(job.scope), ledger.good_run(job.job)
         now = time.time()
-        age = now - success["finished"] if success else None
+        began, ended = success or (None, None)
+        age = None if ended is None else now - ended
         stale = max_age is not None and (age is None or age > max_age)
         return cls(
             job=job.job,
-            last_success=_iso(success["finished"]) if success else None,
+            last_success=None if ended is None else _iso(ended),
             age=age,
-            lag=now - success["started"] if success else None,
+            lag=None if began is None else now - began,
             last_exit_code=last["exit_code"] if last else None,
             rejects=len(stored_rejects(job.state_path, job.scope)),
             running=running(job.state_path) if job.state_path.parent.exists() else "",
@@ -80,14 +82,14 @@ class Standing(BaseModel):
         return "; ".join([f"{self.job}: {'STALE, ' if self.stale else ''}{success}{lag}", *further])
 
 
-def latest_runs(job: Job) -> tuple[dict[str, Any] | None, dict[str, Any] | None]:
-    """The latest run of a job and its latest success, as rows of the ledger.
+def latest_run(job: Job) -> dict[str, Any] | None:
+    """The latest run of a job, as a row of the ledger.
 
     Raises:
         ConfigError: The ledger cannot be read.
     """
     with LedgerFile(job.state_path, lock=False, read_only=True) as ledger:
-        return ledger.latest_run(job.scope), ledger.latest_run(job.scope, success=True)
+        return ledger.latest_run(job.scope)
 
 
 def next_start(job: Job, last: dict[str, Any] | None, now: float) -> datetime | None:
