@@ -84,7 +84,8 @@ class Hour:
             f"schedule: {schedule or f'{{every: {every * self.minute}s, hang_limit: {max(5.0, 10 * self.minute)}s}}'}",
         ]
         (self.folder / name).mkdir(exist_ok=True)
-        (self.folder / name / "first.txt").write_text("a first note")
+        if not (note := self.folder / name / "first.txt").exists():  # to a transform, a file that was touched is another one
+            note.write_text("a first note")
         draft = self.folder / "draft"
         draft.write_text("\n".join([*lines, more, ""]))
         draft.replace(self.folder / "jobs" / f"{name}.yaml")
