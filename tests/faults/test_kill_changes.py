@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from connector import faults
+from connector.testing.failpoints import environment
+from tests import children
 from tests.commands.test_switching import Place, place
 from tests.workfolder import SCHEMA
 
 __all__ = ["place"]
 
-COMMAND = [sys.executable, "-c", "from connector.cli import main; main()"]
 GRAPH = SCHEMA.replace('"fake:fake"', '"fake:fake", index=HNSW(M=8)').replace("import Coll", "import HNSW, Coll")
 SHARDS = SCHEMA.replace("(Collection)", "(Collection, shards=2)")
 WORDS = {
@@ -38,8 +36,7 @@ def test_killed_and_run_again(place: Place, point: str) -> None:
         place.candidate(SHARDS)
         for words in (["copy", "job.yaml"], ["promote", "job.yaml"])[: ("copy", "switch", "prune").index(what)]:
             place.ok(*words)
-    environment = {**os.environ, "CONNECTOR_FAILPOINT": f"{point}:1:kill"}
-    killed = subprocess.run([*COMMAND, *WORDS[what]], cwd=place.root, env=environment, capture_output=True, timeout=120, check=False)
+    killed = children.run(WORDS[what], place.root, environment(f"{point}:1:kill"))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     place.ok(*WORDS[what])
     for words in (["copy", "job.yaml"], ["promote", "job.yaml"], ["prune", "job.yaml", "--yes"]):

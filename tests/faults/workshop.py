@@ -26,6 +26,7 @@ from connector.stations import Options
 from connector.testing.encoders import fake_vector
 from connector.testing.failpoints import environment
 from connector.testing.oracle import compare
+from tests import children
 from tests.secrets import shown
 
 SCHEMA = '''
@@ -58,8 +59,8 @@ def lines(row):
     return [{**row, "text": line} for line in row["text"].splitlines() if line.strip()]
 '''
 
-
-COMMAND = [sys.executable, "-c", "from connector.cli import main; main()", "run", "job.yaml", "--json"]
+WORDS = ["run", "job.yaml", "--json"]
+COMMAND = [sys.executable, "-c", "from connector.cli import main; main()", *WORDS]
 
 
 @dataclass
@@ -107,9 +108,7 @@ class Workshop:
 
     def run(self, failpoint: str = "", *options: str) -> subprocess.CompletedProcess[str]:
         """One run in a process of its own."""
-        done = subprocess.run(
-            [*COMMAND, *options], cwd=self.folder, env=environment(failpoint), capture_output=True, text=True, timeout=120, check=False
-        )
+        done = children.run([*WORDS, *options], self.folder, environment(failpoint))
         assert shown(done.stdout + done.stderr) == []
         return done
 
@@ -148,11 +147,9 @@ class Workshop:
         TABLE.append((injected, found))
         return found == NOTHING_WRONG
 
-    def start(self, failpoint: str = "") -> subprocess.Popen[str]:
+    def start(self, failpoint: str = "") -> children.Child:
         """A run that goes on in the background."""
-        return subprocess.Popen(
-            COMMAND, cwd=self.folder, env=environment(failpoint), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+        return children.Child(WORDS, self.folder, environment(failpoint))
 
 
 TABLE: list[tuple[str, dict[str, int]]] = []
