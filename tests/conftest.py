@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
+import sys
 import uuid
 from collections.abc import Generator, Iterator
+from importlib.metadata import EntryPoints, entry_points
 from pathlib import Path
 
 import pytest
+import typer.main
 
+from connector import registry
 from connector.milvus.settings import MilvusSettings
 from connector.testing.server_files import unsupported
 from tests.secrets import left_in, shown
@@ -33,6 +38,21 @@ def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("MILVUS_URI", "MILVUS_TOKEN", "CONNECTOR_FAILPOINT"):
         monkeypatch.delenv(name, raising=False)
+
+
+@functools.cache
+def _registered(group: str, _path: tuple[str, ...]) -> EntryPoints:
+    return entry_points(group=group)
+
+
+_command = functools.cache(typer.main.get_command)
+
+
+@pytest.fixture(autouse=True)
+def _looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What all packages register, and the command line made of its functions, are worked out once a process, not at every command."""
+    monkeypatch.setattr(registry, "entry_points", lambda *, group: _registered(group, tuple(sys.path)))
+    monkeypatch.setattr("typer.testing._get_command", _command)
 
 
 @pytest.fixture(autouse=True)
