@@ -32,7 +32,9 @@ _demo:
 	@$(BIN)/python docker/models/query_picture.py tests/data/pictures/guitars/guitar-4.png .connector/query.jpg
 	$(BIN)/connector search docker/jobs/pictures.yaml --image .connector/query.jpg --limit 3
 
-# four at a time on two cores: half of a test is waiting for a server
+# Four at a time on two cores: half of a test is waiting for a server. What one of them has compiled, all have, and every child that they
+# start, also where Python is told to keep nothing.
+test: export PYTHONDONTWRITEBYTECODE =
 test: $(VENV)/.dev  ## run the whole suite
 	$(BIN)/python -m pytest -n 4 --dist worksteal
 
