@@ -13,15 +13,16 @@ import argparse
 import contextlib
 import json
 import signal
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from connector.testing.failpoints import environment
 from connector.testing.server import MilvusServer
-from tests.faults.workshop import COMMAND, NOTHING_WRONG, Workshop, committed, wait_until, writing
+from tests import children
+from tests.faults.workshop import NOTHING_WRONG, Workshop, committed, wait_until, writing
 
 KILLS = {
     "sink.sent:1:kill": "a window is on its way to Milvus",
@@ -79,8 +80,7 @@ def _last_run(shop: Workshop, server: MilvusServer | None, tell: Tell) -> dict[s
 
 
 def _verified(shop: Workshop, tell: Tell) -> None:
-    words = [*COMMAND[:-3], "verify", COMMAND[-2], "--full"]
-    done = subprocess.run(words, cwd=shop.folder, capture_output=True, text=True, timeout=600, check=False)
+    done = children.run(["verify", "job.yaml", "--full"], shop.folder, environment(), timeout=600)
     tell("$ connector verify job.yaml --full")
     for line in done.stdout.splitlines():
         tell(f"  {line}")
