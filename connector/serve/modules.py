@@ -20,7 +20,7 @@ class UserModules:
 
     def look(self) -> None:
         """Takes down the state of the files of modules that are new."""
-        for name, module in list(sys.modules.items()):
+        for name, module in sys.modules.copy().items():
             if name not in self._others and name not in self._seen:
                 path = self._own(name, module)
                 if path:
