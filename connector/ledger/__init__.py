@@ -72,6 +72,11 @@ class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
 
     # LIST and SKIP
 
+    @property
+    def empty(self) -> bool:
+        """Whether no document is known."""
+        return not self._rows("SELECT 1 FROM document WHERE scope = ? LIMIT 1", self._scope)
+
     def known(self, keys: Sequence[str]) -> dict[str, Known]:
         """Entries of the documents with these keys."""
         found: dict[str, Known] = {}

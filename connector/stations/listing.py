@@ -26,10 +26,11 @@ def listing(stations: Stations, options: Options, report: RunReport, stop: Stop 
     """LIST and SKIP: yields the documents that may have changed, counts the others; ends with an error when time is up."""
     skip = _skip_in_cursor if stations.source.mode == "cursor" else _skip_in_listing
     touched: set[str] = set()
+    new = stations.ledger.empty  # then nothing is looked up, which would wait for the commits of this very run
     report.total = _told(stations, options)
     for some in _chunks(islice(_chosen(stations, options, report, stop), options.limit), LOOKUP):
         keys = [visit.document.key for visit in some]
-        known, before = stations.ledger.known(keys), stations.ledger.see(keys)
+        known, before = {} if new else stations.ledger.known(keys), stations.ledger.see(keys)
         for visit, key in zip(some, keys, strict=True):
             visit.known = known.get(key)
             visit.fresh = visit.known is None and stations.source.mode == "listing"
