@@ -21,6 +21,7 @@ from typing import Literal
 
 from connector.commands.benchresult import Alone, Bench
 from connector.commands.building import Front, Parts, stations_of
+from connector.commands.crowd import CROWDED, crowd
 from connector.commands.keeping import KeepingSink
 from connector.commands.timeline import Timeline
 from connector.encoding import Encoding
@@ -115,7 +116,7 @@ class _Trials:
         folder: For ledgers.
         stop: Ends it.
         made: How many runs there were.
-        busy: Threads of the machine that were at work before.
+        busy: Cores that other programs kept busy before.
     """
 
     front: Front
@@ -125,7 +126,7 @@ class _Trials:
     folder: Path
     stop: Stop
     made: int = 0
-    busy: float = field(default_factory=lambda: os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0)
+    busy: float = field(default_factory=crowd)
 
     def run(self, sink: Sink, workers: int) -> tuple[RunReport, float]:
         """The report, and seconds of wall time without loading models."""
@@ -221,8 +222,8 @@ def _measured(trials: _Trials, connection: Connection | None, timeline: Timeline
     )
     if report.counts.rejected:
         result.notes.append(f"{report.counts.rejected} documents were rejected: see `connector check`")
-    if trials.busy > result.cores / 2:
-        result.notes.append(f"{trials.busy:.1f} other threads were at work on this machine: rates are too low, and shares unsure")
+    if trials.busy > result.cores * CROWDED:
+        result.notes.append(f"other programs kept {trials.busy:.1f} cores busy on this machine: rates are too low, and shares unsure")
     if not result.verdict:
         result.notes.append(f"the pipeline took {took:.2f} s, too short to tell: give it more documents")
     return result

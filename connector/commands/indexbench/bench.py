@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from connector.commands.crowd import CROWDED, crowd
 from connector.commands.indexbench.choices import Choice, Params, choices, label, words
 from connector.commands.indexbench.exact import Truth
 from connector.commands.indexbench.result import IndexBench, Measured, Point
@@ -97,9 +98,9 @@ def _somewhere(job: Job) -> Iterator[tuple[Connection, Path]]:
 
 
 def _empty(job: Job, sample: Sample, connection: Connection, notes: list[str]) -> IndexBench:
-    field, load = sample.field, os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-    if load > (os.cpu_count() or 1) / 2:
-        notes.append(f"{load:.1f} other threads were at work on this machine: rates are too low, and their order unsure")
+    field, busy = sample.field, crowd()
+    if busy > (os.cpu_count() or 1) * CROWDED:
+        notes.append(f"other programs kept {busy:.1f} cores busy on this machine: rates are too low, and their order unsure")
     if len(sample.rows) < _INDEXED and not connection.server.lite:
         notes.append(f"a server searches fewer than {_INDEXED:,} rows without any index: give it more")
     return IndexBench(
