@@ -189,11 +189,8 @@ class Visit:
         return self.outcome not in {"unchanged", "rejected"} and not self.repeated
 
     def reject(self, station: str, reason: str, *, ordinal: int | None = None, retry: bool = False) -> None:
-        """Notes that a row (or, without an ordinal, the whole document) cannot be written.
-
-        Reasons quote users' data, so what is not valid Unicode in them is escaped: they are stored and printed.
-        """
-        shown = reason.encode("utf-8", "backslashreplace").decode()
+        """Notes that a row (or, without an ordinal, the whole document) cannot be written."""
+        shown = reason.encode("utf-8", "backslashreplace").decode()  # it quotes users' data, and is stored and printed
         self.rejects.append(Reject(self.key, ordinal, station, shown, retry))
         if ordinal is None:
             self.outcome = "rejected"
