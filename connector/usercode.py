@@ -16,13 +16,18 @@ from connector.errors import ConfigError, nearest
 
 @contextmanager
 def working_directory() -> Iterator[None]:
-    """Finds modules in the working directory too, as `python -m` does and a console script does not."""
-    here = str(Path.cwd())
+    """Finds modules in the working directory too, as `python -m` does and a console script does not.
+
+    What Python compiles of them is not kept: it is told from its source by seconds and size, which a quick edit may leave as they were.
+    """
+    here, kept = str(Path.cwd()), sys.dont_write_bytecode
     sys.path.insert(0, here)
+    sys.dont_write_bytecode = True
     try:
         yield
     finally:
         sys.path.remove(here)
+        sys.dont_write_bytecode = kept
 
 
 def named_function(reference: str, where: str, hint: str) -> Callable[..., Any]:

@@ -31,7 +31,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _own_world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_world(_no_secret_in_files: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A test finds its own working folder and cache, and no hub."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CONNECTOR_CACHE", str(tmp_path / "cache"))
@@ -49,7 +49,7 @@ _command = functools.cache(typer.main.get_command)
 
 
 @pytest.fixture(autouse=True)
-def _looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def _looked_up_once(_no_secret_in_files: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """What all packages register, and the command line made of its functions, are worked out once a process, not at every command."""
     monkeypatch.setattr(registry, "entry_points", lambda *, group: _registered(group, tuple(sys.path)))
     monkeypatch.setattr("typer.testing._get_command", _command)
@@ -57,7 +57,7 @@ def _looked_up_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def _no_secret_in_files(tmp_path: Path) -> Iterator[None]:
-    """What a test leaves in its folder holds no secret, whatever the test is about."""
+    """What a test leaves in its folder holds no secret, whatever the test is about; looked at once its patches are gone."""
     yield
     assert left_in(tmp_path) == []
 

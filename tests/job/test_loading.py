@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import re
 import sys
 from pathlib import Path
@@ -239,3 +240,19 @@ def test_mark_of_a_function_without_a_file() -> None:
     marks = [load_transform(typed_in(body, "<cell 1>"), "w")[1] for body in bodies]
     assert len(set(marks)) == len(bodies)
     assert [load_transform(typed_in(body, "<cell 2>"), "w")[1] for body in bodies] == marks
+
+
+def test_a_quick_edit_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two schemas of one length, written within one second: what Python compiled of the first is not taken for the second."""
+    monkeypatch.setattr("sys.dont_write_bytecode", False)
+    file = tmp_path / "schema.py"
+    found = []
+    for length in (16, 32):
+        file.write_text(
+            "from connector.schema import Collection, Field, Vector, VectorField\n\n\nclass Notes(Collection):\n"
+            f"    id: str = Field(primary_key=True, max_length={length})\n    vector: Vector = VectorField(dim=4, source='v')\n"
+        )
+        os.utime(file, (1_700_000_000, 1_700_000_000))
+        found.append(load_collection(f"{file}:Notes").primary.max_length)
+    assert found == [16, 32]
+    assert not (tmp_path / "__pycache__").exists()

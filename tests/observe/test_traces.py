@@ -55,6 +55,7 @@ def test_run_window_batch(workers: int, milvus: FaultyMilvus, exporter: InMemory
         ("write", "window"): 3,
         ("sweep", "run"): 1,
         ("verify", "run"): 1,
+        ("close", "run"): 1,
     }
     assert len({span.context.trace_id for span in spans if span.context}) == 1
     of = {span.name: dict(span.attributes or {}) for span in spans}

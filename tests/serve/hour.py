@@ -51,7 +51,7 @@ def hang(row):
         time.sleep(0.1)
     return row
 """
-HANG = "transform: steps:hang"
+HANG = "transform: hour_steps:hang"
 
 
 @dataclass
@@ -94,10 +94,10 @@ class Hour:
         """From the first minute to the last, and then until everything is in step."""
         (self.folder / "jobs").mkdir()
         (self.folder / "schema.py").write_text(SCHEMA)
-        (self.folder / "steps.py").write_text(STEPS)
+        (self.folder / "hour_steps.py").write_text(STEPS)
         for name, every in (("catalogue", 5), ("handbook", 8), ("late", 10)):
             self.job(name, every)
-        self.job("crash", 10, "transform: steps:crash")
+        self.job("crash", 10, "transform: hour_steps:crash")
         self.job("hang", 10, HANG)
         self.job("late", 0, schedule="{cron: '61 * * * *'}")
         with self.served() as ask:
@@ -192,6 +192,7 @@ class Hour:
 
     def verify(self, name: str) -> None:
         """Compares the collection with the source."""
+        sys.modules.pop("hour_steps", None)  # of another story in this process
         with contextlib.chdir(self.folder):
             found = verify_job(Job.from_yaml(f"jobs/{name}.yaml"), full=True, source=True)
         self.tell(f"{name:10} verify: {' '.join(str(found).split())[:110]}")
