@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from connector.encoding.microbatches import Replica, refused
@@ -48,6 +49,7 @@ class Replicas:
     def __init__(self, copies: Sequence[Replica], notes: list[str]) -> None:
         self._copies, self._notes = list(copies), notes
         self._free, self._changed = list(copies), threading.Condition()
+        self._undecided: list[list[Replica]] = []
         self._hopeless = 0
         self._pool = ThreadPoolExecutor(len(copies), "replica") if len(copies) > 1 else None
 
@@ -90,29 +92,43 @@ class Replicas:
 
     def _tried(self, items: Sequence[Prepared], batch: list[int], heads: Sequence[Head]) -> Done | None:
         """Does a batch as often as it takes; None if it does not fit in memory and may be cut."""
+        with self._deciding() as failed:
+            for attempt in range(TRIES):
+                copy = self._take(failed)
+                try:
+                    outputs = copy.forward([items[index] for index in batch], heads)
+                    done = None if outputs is None and len(batch) > 1 else _done(copy, batch, outputs)
+                except Exception as error:
+                    failed.append(copy)
+                    reason = getattr(error, "message", f"{type(error).__name__}: {error}")[:300]
+                    if attempt + 1 == TRIES and self._is_hopeless():
+                        raise
+                else:
+                    self._give_up(failed, reason if failed else "")
+                    return done
+                finally:
+                    self._give_back(copy)
+            return Done(batch, None, f"{TRIES} attempts on {len(set(map(id, failed)))} replicas failed: {reason}")
+
+    @contextmanager
+    def _deciding(self) -> Iterator[list[Replica]]:
+        """Notes who fails on a batch: until it is known whether it or they are to blame, others ask them only if nobody else is left."""
         failed: list[Replica] = []
-        for attempt in range(TRIES):
-            copy = self._take(failed)
-            try:
-                outputs = copy.forward([items[index] for index in batch], heads)
-                done = None if outputs is None and len(batch) > 1 else _done(copy, batch, outputs)
-            except Exception as error:
-                failed.append(copy)
-                reason = getattr(error, "message", f"{type(error).__name__}: {error}")[:300]
-                if attempt + 1 == TRIES and self._is_hopeless():
-                    raise
-            else:
-                self._give_up(failed, reason if failed else "")
-                return done
-            finally:
-                self._give_back(copy)
-        return Done(batch, None, f"{TRIES} attempts on {len(set(map(id, failed)))} replicas failed: {reason}")
+        with self._changed:
+            self._undecided.append(failed)
+        try:
+            yield failed
+        finally:
+            with self._changed:
+                self._undecided = [one for one in self._undecided if one is not failed]
+                self._changed.notify_all()
 
     def _take(self, failed: Sequence[Replica]) -> Replica:
-        """A copy for oneself: of those that are left one that has not failed on this batch, if there is one."""
+        """A copy for oneself: of those that are left one that has not failed on this batch, if there is one, nor on one under way."""
         with self._changed:
             while True:
                 fresh = [one for one in self._copies if one not in failed] or self._copies
+                fresh = [one for one in fresh if not any(one in some for some in self._undecided)] or fresh
                 free = [one for one in self._free if one in fresh]
                 if free:
                     self._free.remove(free[0])

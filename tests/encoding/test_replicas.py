@@ -83,7 +83,7 @@ def test_copies_work_beside_each_other() -> None:
 
 
 def test_a_copy_that_dies_loses_nothing() -> None:
-    """What the dead copy was given is done by another, it is asked no more once one was, and a note says so."""
+    """What the dead copy was given is done by another, it is asked no more, and a note says so."""
     asked: list[int] = []
 
     def die(copy: int, _: Sequence[Prepared]) -> None:
@@ -94,7 +94,7 @@ def test_a_copy_that_dies_loses_nothing() -> None:
     encoder, texts, goldens = Copies(die, budget=40), words(120), Goldens()
     done = encoded(encoder, texts, 2, goldens)
     assert (done.bad, set(encoder.passes)) == ({}, {0})
-    assert asked.count(1) in {1, 2}, "the other batch that was under way may have reached it before the first was done elsewhere"
+    assert asked.count(1) == 1
     assert goldens.notes == ["fake:fake: a replica was given up, 1 are left: CUDA error: the device fell off the bus"]
     right(done, texts)
 
