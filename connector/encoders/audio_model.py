@@ -61,8 +61,7 @@ class AudioModel(LaneModel):
 
     def __init__(self, network: Any, name: str, precision: str, part: int, about: AudioModelDescription) -> None:
         super().__init__(network, name, precision, part, network.device)
-        if network.config.model_type in REACHING:
-            self.packs = "no"
+        self.packs = network.config.model_type not in REACHING
         self._about, self._dtype = about, dtype_of(precision)
 
     def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:

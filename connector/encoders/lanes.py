@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -96,8 +96,8 @@ class LaneModel(abc.ABC):
     """
 
     inputs = "inputs"
-    packs: Literal["blocks", "layers", "no"] = "blocks"
-    """What is laid out anew: whole blocks, where no head looks into one; layers alone; nothing, where code may reach for weights."""
+    packs: bool = True
+    """Whether its weights are laid out anew: not where code may reach for them, or a head may look into a block."""
 
     def __init__(self, network: Any, name: str, precision: str, part: int, device: torch.device) -> None:
         self._runner = runner(device)
@@ -151,8 +151,8 @@ class LaneModel(abc.ABC):
 
     def pack(self) -> None:
         """Lays the weights out for this processor."""
-        if self.packs != "no":
-            pack(self._network, fuse=self.packs == "blocks")
+        if self.packs:
+            pack(self._network, fuse=True)
 
     def compile(self) -> None:
         """Has torch compile the network when it is first needed, for inputs of any shape, and its parts, which some models call."""

@@ -74,10 +74,10 @@ class ModuleEncoder(NetworkEncoder):
         self._source = file_hash(source_of(model, "model", _FACTORY))
         self._file = own_weights(weights, model)
         self._own = f"{model.partition(':')[0]}:{prepare}" if prepare and ":" not in prepare else prepare
-        self._how = how = None if self._own else self._pictures(mean, std, crop, interpolation)
+        self._how = None if self._own else self._pictures(mean, std, crop, interpolation)
         if self._own and (mean or std or draft):
             raise ConfigError(f"model {model}: `prepare` does what `mean`, `std` and `draft` do", hint="give one or the other")
-        self._prepare = ImagePreparer(how, max_pixels, draft) if how else None
+        self._prepare = ImagePreparer(self._how, max_pixels, draft) if self._how else None
         self.model = ModelIdentity("module", model, "", content_hash(self._file), self._preprocessing())
 
     def _pictures(self, mean: list[float] | None, std: list[float] | None, crop: str, interpolation: str) -> Preprocessing:

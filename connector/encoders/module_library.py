@@ -90,7 +90,7 @@ class ModuleModel(ImageModel):
     """
 
     inputs = "inputs"
-    packs = "no"
+    packs = False
 
     def __init__(
         self, network: Any, watched: Watched, name: str, precision: str, how: Preprocessing | None, part: int, device: torch.device

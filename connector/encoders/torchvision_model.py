@@ -62,7 +62,7 @@ class TorchvisionModel(ImageModel):
         device: Where it is.
     """
 
-    packs = "no"  # what is cut out is packed, later
+    packs = False  # what is cut out is packed, later
 
     def __init__(
         self,

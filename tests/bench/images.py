@@ -21,7 +21,7 @@ from typing import Any
 
 from connector.job import Job
 from connector.schema import Collection, Field, Vector, VectorField
-from tests.bench.rounds import ROOT, Benchmark, Measured, limit, main
+from tests.bench.rounds import ROOT, Benchmark, Measured, limit, main, worked
 
 SEED = 20_261_123
 DIMS = {"tf_efficientnet_lite0": 1280, "resnet50": 2048, "vit_small_patch16_224": 384}
@@ -94,7 +94,7 @@ def ours(folder: Path, empty: Path, given: argparse.Namespace) -> Measured:
     print(report, file=sys.stderr)
     if report.counts.written != given.pictures:
         sys.exit(f"only {report.counts.written} of {given.pictures} were written")
-    seconds = report.seconds - report.startup_s - report.stations["close"]
+    seconds = worked(report)
     return {"seconds": seconds, "a_second": given.pictures / seconds}
 
 

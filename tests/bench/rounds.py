@@ -136,6 +136,12 @@ def peak() -> float:
     return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
 
 
+def worked(report: Any) -> float:
+    """Seconds of a run between its start-up and its closing, in which Milvus Lite builds an index."""
+    seconds: float = report.seconds - report.startup_s - report.stations["close"]
+    return seconds
+
+
 def limit(job: Any, seconds: float = 10.0) -> Measured:
     """What the job could reach on these cores: by `connector bench`, and strictly, from core-seconds alone."""
     from connector.commands.benching import bench_job

@@ -23,7 +23,7 @@ import numpy.typing as npt
 from connector.job import Job
 from connector.schema import Collection, Field, Vector, VectorField
 from connector.sources.rows import RowsSource
-from tests.bench.rounds import Benchmark, Measured, limit, main
+from tests.bench.rounds import Benchmark, Measured, limit, main, worked
 
 SEED = 20_261_123
 
@@ -85,7 +85,7 @@ def ours(folder: Path, empty: Path, given: argparse.Namespace) -> Measured:
     print(report, file=sys.stderr)
     if report.counts.written != given.passages:
         sys.exit(f"only {report.counts.written} of {given.passages} were written")
-    seconds = report.seconds - report.startup_s - report.stations["close"]
+    seconds = worked(report)
     return {"seconds": seconds, "a_second": given.passages / seconds, "worst": worst(folder, empty / "ours.db", "passages__g1")}
 
 
