@@ -16,12 +16,12 @@ import torch
 import transformers
 
 from connector.encoders.audio_config import AudioModelDescription
-from connector.encoders.lanes import LaneModel
+from connector.encoders.lanes import Begun, LaneModel
 from connector.encoders.pretrained import pretrained
 from connector.encoders.text_model import cut
 from connector.encoders.torch_device import dtype_of, part_of
 from connector.encoders.vectors import Late, pooled
-from connector.interfaces import DeviceSpec, Head, Output, Prepared
+from connector.interfaces import DeviceSpec, Head, Prepared
 
 SAMPLES_A_TOKEN = 320
 """Samples of one frame of these models (20 ms at 16 kHz), which is their token: the unit in which a device's part is stated."""
@@ -64,12 +64,12 @@ class AudioModel(LaneModel):
         self.packs = network.config.model_type not in REACHING
         self._about, self._dtype = about, dtype_of(precision)
 
-    def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
+    def _begin(self, items: Sequence[Prepared], heads: Sequence[Head]) -> Begun:
         """Lets the cheapest go first, so that a part's lengths are close, and puts what comes out in the order of the items again."""
         order = sorted(range(len(items)), key=lambda index: items[index].cost)
         places = np.argsort(order)
-        outputs = super()._forward([items[index] for index in order], heads)
-        return [[output[place] for place in places] if isinstance(output, list) else output[places] for output in outputs]
+        begun = super()._begin([items[index] for index in order], heads)
+        return lambda: [[output[place] for place in places] if isinstance(output, list) else output[places] for output in begun()]
 
     def _parts(self, items: Sequence[Prepared], most: int) -> list[Sequence[Prepared]]:
         return lots(items, most, alike=not self._about.padded)

@@ -7,13 +7,14 @@ once a batch. Measured on two cores with a 6-layer BERT in bfloat16: a fifth fas
 from __future__ import annotations
 
 import abc
+import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import torch
 
@@ -27,6 +28,9 @@ from connector.errors import EncodeError, OutOfMemory
 from connector.interfaces import Head, ModelIdentity, Output, Prepared
 
 T = TypeVar("T")
+
+Begun: TypeAlias = Callable[[], list[Output]]
+"""Waits for a pass that has begun: one output a head."""
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +59,10 @@ class Lanes:
         torch.set_num_threads(CORES)
         self._pool = ThreadPoolExecutor(self.count, "lane", torch.set_num_threads, (CORES // self.count,)) if self.count > 1 else None
 
-    def run(self, parts: Sequence[T], stage: Stage[T], compute: Compute) -> list[list[Output]]:
-        """Each part's outputs, in order; a single part stays in the caller's thread, with all cores."""
+    def start(self, parts: Sequence[T], stage: Stage[T], compute: Compute) -> Callable[[], list[list[Output]]]:
+        """Gives the parts to the threads, behind those that they have. A single one waits for the caller's thread, which has all cores."""
         one = partial(_pass, stage, compute)
-        if self._pool is None or len(parts) == 1:
-            return [one(part) for part in parts]
-        return list(self._pool.map(one, parts))
+        return partial(list, map(one, parts) if self._pool is None or len(parts) == 1 else self._pool.map(one, parts))
 
     def close(self) -> None:
         """Ends the threads and gives torch its cores back."""
@@ -117,24 +119,40 @@ class LaneModel(abc.ABC):
             OutOfMemory: The batch does not fit; the next one goes through in smaller parts.
             EncodeError: The model failed in any other way.
         """
+        return self.submit(items, heads)()
+
+    def submit(self, items: Sequence[Prepared], heads: Sequence[Head]) -> Callable[[], list[Output]]:
+        """Starts what `forward` does, and returns a function that waits for it.
+
+        On a CPU the parts of a pass queue behind those of the pass before it, so no core is idle while another one does the last part. On
+        a GPU, and with a compiled network, which may yet turn out to fail, nothing is started before it is waited for.
+        """
         if self._network is None:
             raise EncodeError(f"model {self._name} is closed", hint="open it again")
+        begun: Begun | None = None
+        if not self._compiled:
+            with contextlib.suppress(Exception):  # it comes again, and is raised, where it is waited for
+                begun = self._begin(items, heads)
+        return partial(self._finish, items, heads, begun)
+
+    def _finish(self, items: Sequence[Prepared], heads: Sequence[Head], begun: Begun | None) -> list[Output]:
         dearest, again = max(item.cost for item in items), True
         while again:
-            outputs = self._attempt(items, heads)
+            outputs = self._attempt(items, heads, begun)
             if outputs is not None:
                 return outputs
+            begun = None
             free()
             again = self._part.ran_out(dearest) if len(items) > 1 else False
         size = f"the largest has {dearest} tokens, pixels or samples, {free_memory(self._device)}"
         problem = f"model {self._name}: {len(items)} {self.inputs} do not fit in memory ({size})"
         raise OutOfMemory(problem, hint="set a smaller batch under encode")
 
-    def _attempt(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output] | None:
+    def _attempt(self, items: Sequence[Prepared], heads: Sequence[Head], begun: Begun | None) -> list[Output] | None:
         """The outputs; None when memory ran out: by then no traceback keeps the tensors of the failed batch alive."""
         start = time.perf_counter()
         try:
-            outputs = self._forward(items, heads)
+            outputs = self._passed(items, heads, begun)
         except Exception as error:
             if not is_out_of_memory(error):
                 problem = f"model {self._name} failed on {len(items)} {self.inputs} ({type(error).__name__})"
@@ -163,10 +181,10 @@ class LaneModel(abc.ABC):
             module.compile(dynamic=True)
             self._compiled.append(module)
 
-    def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
-        """The pass itself; may raise anything."""
+    def _passed(self, items: Sequence[Prepared], heads: Sequence[Head], begun: Begun | None) -> list[Output]:
+        """The pass itself, if it has not begun; may raise anything."""
         try:
-            return self._passed(items, heads)
+            return (begun or self._begin(items, heads))()
         except Exception as error:
             if not self._compiled or is_out_of_memory(error):
                 raise
@@ -175,11 +193,12 @@ class LaneModel(abc.ABC):
             log.warning("model %s: %s", self._name, self.notes[-1])
         while self._compiled:
             self._compiled.pop()._compiled_call_impl = None  # noqa: SLF001 - torch has no way back of its own
-        return self._passed(items, heads)
+        return self._begin(items, heads)()
 
-    def _passed(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
-        outputs = self._runner.run(self._parts(items, self._part.now), self._arrays, partial(self._compute, heads=heads))
-        return [joined(one) for one in zip(*outputs, strict=True)]
+    def _begin(self, items: Sequence[Prepared], heads: Sequence[Head]) -> Begun:
+        """Hands the parts to what runs them."""
+        begun = self._runner.start(self._parts(items, self._part.now), self._arrays, partial(self._compute, heads=heads))
+        return lambda: [joined(one) for one in zip(*begun(), strict=True)]
 
     @abc.abstractmethod
     def _parts(self, items: Sequence[Prepared], most: int) -> list[Sequence[Prepared]]:

@@ -61,7 +61,7 @@ class RemoteTextPreparer:
         if self.tokenizer is None:
             tokens = 1 + len(whole.encode()) // BYTES_A_TOKEN
         else:
-            encoding = load_tokenizer(self.tokenizer, max_tokens=self.max_tokens).encode(whole)
+            [encoding] = load_tokenizer(self.tokenizer, max_tokens=self.max_tokens).encode_batch([whole])  # without the interpreter's lock
             tokens, cut = len(encoding.ids), bool(encoding.overflowing)
             whole = whole[: max(end for _, end in encoding.offsets)] if cut else whole
         return Prepared(whole, tokens, len(whole.encode()), truncated=cut)

@@ -14,6 +14,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -87,6 +88,10 @@ class Staging:
     def __init__(self, device: Device) -> None:
         self._device = device
         self._buffers: dict[int, deque[_Buffer]] = {}
+
+    def start(self, parts: Sequence[T], stage: Stage[T], compute: Compute) -> Callable[[], list[list[Output]]]:
+        """What `run` does, as `Lanes.start` has it; nothing begins before it is called, since a device has memory for so many parts."""
+        return partial(self.run, parts, stage, compute)
 
     @torch.inference_mode()  # type: ignore[untyped-decorator]  # torch's types are not read
     def run(self, parts: Sequence[T], stage: Stage[T], compute: Compute) -> list[list[Output]]:

@@ -81,7 +81,8 @@ class TextPreparer:
         Raises:
             RowError: The input is no text, is blank, or is not valid Unicode.
         """
-        encoding = load_tokenizer(self.tokenizer, max_tokens=self.max_tokens, lowercase=self.lowercase).encode(self.prompt + checked(text))
+        tokenizer = load_tokenizer(self.tokenizer, max_tokens=self.max_tokens, lowercase=self.lowercase)
+        [encoding] = tokenizer.encode_batch_fast([self.prompt + checked(text)])  # `encode` keeps the interpreter's lock while it works
         ids = np.asarray(encoding.ids, dtype=np.int32)
         ids[: self.left_out] = ~ids[: self.left_out]
         return Prepared(ids, len(ids), ids.nbytes, truncated=bool(encoding.overflowing))

@@ -11,6 +11,7 @@ import torch
 from connector.encoders.folding import lowered
 from connector.encoders.graph import Traced
 from connector.encoders.image_model import ImageModel, part_of
+from connector.encoders.lanes import Begun
 from connector.encoders.packing import pack
 from connector.encoders.resizing import Preprocessing
 from connector.encoders.tapping import taken
@@ -18,7 +19,7 @@ from connector.encoders.taps import Tap
 from connector.encoders.torch_device import resolve_device, resolve_precision
 from connector.encoders.torchvision_library import loaded
 from connector.encoders.vectors import Late
-from connector.interfaces import DeviceSpec, Head, Output, Prepared
+from connector.interfaces import DeviceSpec, Head, Prepared
 
 KEPT = 2
 """Cuts of a network that are kept; a run has one."""
@@ -79,14 +80,14 @@ class TorchvisionModel(ImageModel):
         self._layers, self._first, self._default = layers, next(iter(layers)), default
         self._cuts: dict[tuple[str, ...], Any] = {}
 
-    def _forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
+    def _begin(self, items: Sequence[Prepared], heads: Sequence[Head]) -> Begun:
         """Cuts the network before the lanes start, for they share it."""
         wanted = _wanted(heads)
         if wanted not in self._cuts:
             while len(self._cuts) >= KEPT:
                 self._cuts.pop(next(iter(self._cuts)))
             self._cuts[wanted] = self._cut(wanted)
-        return super()._forward(items, heads)
+        return super()._begin(items, heads)
 
     def _cut(self, wanted: tuple[str, ...]) -> Any:
         nodes = [self._default if name == self._first else name for name in wanted]

@@ -6,7 +6,7 @@ numbers in the place of the random ones by which it would shuffle, so that every
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -52,17 +52,16 @@ class VisionModel(ImageModel):
 
     pooler = True
 
-    def forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
-        """One pass over the items; one output a head, float32: (n, dim), or n arrays (patches, dim) where a head does not pool.
+    def submit(self, items: Sequence[Prepared], heads: Sequence[Head]) -> Callable[[], list[Output]]:
+        """As for every model.
 
         Raises:
             ConfigError: A head asks for the model's own pooler, and the weights hold none.
-            OutOfMemory: The batch does not fit.
-            EncodeError: The model failed in any other way.
+            EncodeError: It is closed.
         """
         if not self.pooler and any(head.pooling == OWN for head in heads):
             raise ConfigError(f"model {self._name}: its weights hold no pooler", hint="use pooling cls or mean")
-        return super().forward(items, heads)
+        return super().submit(items, heads)
 
 
 def _take(network: Any, pixels: Any, heads: Sequence[Head], *, about: VisionModelDescription) -> list[Late]:

@@ -1,15 +1,18 @@
 """Runs prepared inputs through an open model in micro-batches: dearest first, as many as the model's budget allows.
 
 Sorting by cost puts inputs of a length together, so that little is spent on padding; a budget in tokens or pixels keeps a batch of long
-inputs as quick to handle as one of short inputs. A batch that does not fit in memory halves the budget and is done again.
+inputs as quick to handle as one of short inputs. A model that can gets the next micro-batch before the one under way is done. One that
+does not fit in memory halves the budget and is done again.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +20,12 @@ import numpy.typing as npt
 from connector.errors import EncodeError, OutOfMemory
 from connector.interfaces import Head, Model, Output, Prepared, VectorSpec
 from connector.stopwatch import Stopwatch
+
+AHEAD = 2
+"""Micro-batches that a model has at a time which can be given the next one before the one under way is done."""
+
+_Wait: TypeAlias = Callable[[], list[Output]]
+"""Waits for a micro-batch's outputs, one a head."""
 
 
 @dataclass(slots=True)
@@ -86,38 +95,47 @@ class Replica:
     def run(self, items: Sequence[Prepared], heads: Sequence[Head]) -> Iterator[tuple[list[int], list[Output] | None]]:
         """Yields (indices of `items`, one output a head) a micro-batch; None if even one item alone does not fit in memory.
 
-        Ends early when `stop` is set.
+        Ends early when `stop` is set; what the model was given by then and nobody waited for is lost.
 
         Raises:
             EncodeError: The model failed.
         """
-        order = sorted(range(len(items)), key=lambda index: -items[index].cost)
-        done = 0
-        while done < len(order) and not self.stop.is_set():
-            batch = self._cut(items, order, done)
-            outputs = self.forward([items[index] for index in batch], heads)
+        submit: Callable[..., _Wait] | None = getattr(self.model, "submit", None)
+        order = deque(sorted(range(len(items)), key=lambda index: -items[index].cost))
+        under_way: deque[tuple[list[int], _Wait]] = deque()
+        while (under_way or order) and not self.stop.is_set():
+            while order and len(under_way) < (1 if submit is None else AHEAD):
+                batch = self._cut(items, order)
+                some = [items[index] for index in batch]
+                under_way.append((batch, partial(self.model.forward, some, heads) if submit is None else submit(some, heads)))
+            batch, wait = under_way.popleft()
+            outputs = self._outputs([items[index] for index in batch], wait)
             if outputs is None and len(batch) > 1:
-                continue
-            done += len(batch)
-            yield batch, outputs
+                order.extendleft(reversed(batch))
+            else:
+                yield batch, outputs
 
-    def _cut(self, items: Sequence[Prepared], order: list[int], start: int) -> list[int]:
-        dearest = max(1, items[order[start]].cost)
-        return order[start : start + max(1, self.budget // dearest)]
+    def _cut(self, items: Sequence[Prepared], order: deque[int]) -> list[int]:
+        """Takes a micro-batch from the front, where the dearest are."""
+        count = max(1, self.budget // max(1, items[order[0]].cost))
+        return [order.popleft() for _ in range(min(count, len(order)))]
 
     def forward(self, items: list[Prepared], heads: Sequence[Head]) -> list[Output] | None:
         """One micro-batch: the outputs, or None when memory ran out; by then the exception and all that it held are gone."""
+        return self._outputs(items, partial(self.model.forward, items, heads))
+
+    def _outputs(self, items: list[Prepared], wait: _Wait) -> list[Output] | None:
         padded = len(items) * max(item.cost for item in items)
         with self.stopwatch.time("encode"):
             self.stopwatch.note(inputs=len(items), cost=padded)
             try:
-                outputs = self.model.forward(items, heads)
+                outputs = wait()
             except OutOfMemory as error:
                 self.shortage = error.message
                 with self.counters.mutex:
                     self.counters.halvings += 1
                 if len(items) > 1:
-                    self.budget = max(1, len(items) // 2 * max(item.cost for item in items))
+                    self.budget = max(1, min(self.budget, len(items) // 2 * max(item.cost for item in items)))
                 return None
         with self.counters.mutex:
             self.counters.forwards += 1

@@ -298,10 +298,10 @@ def test_memory_that_runs_out(models: Callable[[str], Path], monkeypatch: pytest
     encoder = TimmEncoder(str(models("resnet10t")))
     item = encoder.preparer("document")(PICTURES[0])
     with encoder.open(DeviceSpec(device="cpu")) as model:
-        monkeypatch.setattr(model, "_forward", lambda items, heads: (_ for _ in ()).throw(MemoryError))
+        monkeypatch.setattr(model, "_begin", lambda items, heads: (_ for _ in ()).throw(MemoryError))
         with pytest.raises(OutOfMemory, match="1 pictures do not fit"):
             model.forward([item], [Head()])
-        monkeypatch.setattr(model, "_forward", lambda items, heads: (_ for _ in ()).throw(KeyError("x")))
+        monkeypatch.setattr(model, "_begin", lambda items, heads: (_ for _ in ()).throw(KeyError("x")))
         with pytest.raises(EncodeError, match="failed on 1 pictures"):
             model.forward([item], [Head()])
     with pytest.raises(EncodeError, match="is closed"):

@@ -354,11 +354,11 @@ def test_memory_errors_are_told_from_others(build: Callable[..., Path], monkeypa
     words = "[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
     with encoder.open(DeviceSpec(device="cpu")) as model:
         for error in (torch.OutOfMemoryError("x"), RuntimeError(words), MemoryError()):
-            monkeypatch.setattr(model, "_forward", _raiser(error))
+            monkeypatch.setattr(model, "_begin", _raiser(error))
             with pytest.raises(OutOfMemory) as caught:
                 model.forward([item], [head])
             assert caught.value.__context__ is None
-        monkeypatch.setattr(model, "_forward", _raiser(RuntimeError("secret")))
+        monkeypatch.setattr(model, "_begin", _raiser(RuntimeError("secret")))
         with pytest.raises(EncodeError, match="RuntimeError") as other:
             model.forward([item], [head])
     assert "secret" not in str(other.value)

@@ -1,0 +1,101 @@
+"""Micro-batches of a model that takes the next one before the one under way is done."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from connector.encoding.microbatches import EncodingCounters, Replica
+from connector.errors import OutOfMemory
+from connector.interfaces import Head, Output, Prepared
+from connector.stopwatch import Stopwatch
+
+HEADS = [Head()]
+
+
+class Queue:
+    """A model that gives every item back as its vector, and notes what it was asked, in order.
+
+    Args:
+        budget: Of a micro-batch.
+        room: Cost that fits in memory.
+    """
+
+    precision = "fp32"
+
+    def __init__(self, budget: int, room: int = 1 << 30) -> None:
+        self.budget, self.room = budget, room
+        self.asked: list[tuple[str, list[int]]] = []
+
+    def submit(self, items: Sequence[Prepared], heads: Sequence[Head]) -> Callable[[], list[Output]]:
+        """As `forward`, later."""
+        numbers = [item.data for item in items]
+        self.asked.append(("submit", numbers))
+
+        def wait() -> list[Output]:
+            self.asked.append(("wait", numbers))
+            if sum(item.cost for item in items) > self.room:
+                raise OutOfMemory("too much")
+            return [np.asarray(numbers, dtype=np.float32)[:, None] for _ in heads]
+
+        return wait
+
+    def forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
+        """A pass."""
+        return self.submit(items, heads)()
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def _replica(model: Queue, stop: threading.Event | None = None) -> Replica:
+    return Replica(model, "queue", EncodingCounters(), Stopwatch(), stop or threading.Event())
+
+
+def _items(*costs: int) -> list[Prepared]:
+    return [Prepared(number, cost, 8) for number, cost in enumerate(costs)]
+
+
+def _numbers(outputs: Sequence[Output]) -> list[int]:
+    numbers: list[int] = np.asarray(outputs[0])[:, 0].tolist()
+    return numbers
+
+
+def test_the_next_one_is_submitted_before_the_one_under_way_is_waited_for() -> None:
+    """Two are with the model at any time, in order; each item comes back once, with its own vector."""
+    model = Queue(budget=20)
+    found = list(_replica(model).run(_items(10, 10, 5, 5, 5, 5, 2), HEADS))
+    first, second, third = [0, 1], [2, 3, 4, 5], [6]
+    order = [("submit", first), ("submit", second), ("wait", first), ("submit", third), ("wait", second), ("wait", third)]
+    assert model.asked == order
+    assert [indices for indices, _ in found] == [first, second, third]
+    assert all(outputs is not None and _numbers(outputs) == indices for indices, outputs in found)
+
+
+def test_what_does_not_fit_comes_again_in_halves_and_loses_nothing() -> None:
+    """Both under way are too large: each is cut again, and each item is still encoded once; a budget that shrank does not grow."""
+    model = Queue(budget=80, room=20)
+    replica = _replica(model)
+    found = list(replica.run(_items(*[10] * 16), HEADS))
+    assert sorted(index for indices, _ in found for index in indices) == list(range(16))
+    assert all(outputs is not None and _numbers(outputs) == indices for indices, outputs in found)
+    assert replica.budget == 20
+    assert replica.counters.encoded == 16
+
+
+def test_one_that_does_not_fit_alone_is_told_apart() -> None:
+    """The others go through."""
+    found = {tuple(indices): outputs for indices, outputs in _replica(Queue(budget=60, room=20)).run(_items(50, 10, 10), HEADS)}
+    assert found[0,] is None
+    assert sorted(index for indices, outputs in found.items() if outputs is not None for index in indices) == [1, 2]
+
+
+def test_a_stop_waits_for_nothing_that_is_queued() -> None:
+    """The batch that was waited for is the last one."""
+    stop, model = threading.Event(), Queue(budget=10)
+    for indices, _ in _replica(model, stop).run(_items(10, 10, 10, 10), HEADS):
+        assert indices == [0]
+        stop.set()
+    assert [numbers for what, numbers in model.asked if what == "wait"] == [[0]]
