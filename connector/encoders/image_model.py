@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 import torch
 
+from connector.encoders.convolutions import convolved
 from connector.encoders.folding import folded, lowered
 from connector.encoders.lanes import LaneModel
 from connector.encoders.resizing import Preprocessing
@@ -44,6 +45,8 @@ def load(network: Network, weights: Path, name: str, spec: DeviceSpec, how: Prep
     precision = resolve_precision(spec.precision, device)
     built = build(network.architecture, network.args, network.pretrained, weights, name)
     built = lowered(folded(built, how.size, everything), dtype_of(precision)).to(device=device, memory_format=torch.channels_last)
+    if device.type == "cpu" and not spec.compile:
+        built = convolved(built, how.size, everything)
     return ImageModel(built, take, name, precision, how, part_of(spec, device), device)
 
 

@@ -48,7 +48,7 @@ def load_image(value: object, max_pixels: int = MAX_PIXELS, enough: Enough | Non
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         problem = "another library has set PIL.ImageFile.LOAD_TRUNCATED_IMAGES: truncated images would pass as whole ones"
         raise ConfigError(problem, hint="set it back to False")
-    image = _opened(value, max_pixels)
+    image = opened(encoded(value), max_pixels)
     try:
         if enough is not None and image.format == "JPEG" and image is not value:  # one of the caller's own stays as it is
             _draft(image, enough)
@@ -61,8 +61,21 @@ def load_image(value: object, max_pixels: int = MAX_PIXELS, enough: Enough | Non
         raise RowError(problem, hint="restore the file, or exclude it") from None
 
 
-def _opened(value: object, max_pixels: int) -> Image.Image:
-    """The image of a value, not decoded yet."""
+def encoded(value: object) -> bytes | Image.Image | npt.NDArray[Any]:
+    """The bytes of a value that is neither an image nor an array; what can be read once is read here.
+
+    Raises:
+        RowError: It is nothing that `load_image` takes, or cannot be read.
+    """
+    return value if isinstance(value, np.ndarray | Image.Image) else bytes_of(value, _WANTED, "image")
+
+
+def opened(value: bytes | Image.Image | npt.NDArray[Any], max_pixels: int) -> Image.Image:
+    """The image, not decoded yet.
+
+    Raises:
+        RowError: It is no picture, one with a damaged header, or too large.
+    """
     if isinstance(value, np.ndarray):
         return _of_array(value)
     if isinstance(value, Image.Image):
@@ -70,9 +83,7 @@ def _opened(value: object, max_pixels: int) -> Image.Image:
             raise RowError(f"an image of {value.width:,} x {value.height:,} pixels, over max_pixels ({max_pixels:,})")
         return value
     try:
-        return open_image(bytes_of(value, _WANTED, "image"), max_pixels)
-    except RowError:
-        raise
+        return open_image(value, max_pixels)
     except DocumentError as error:
         raise RowError(error.message, hint=error.hint, retry=error.retry) from None
 

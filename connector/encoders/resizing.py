@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
+from connector.encoders.fastpixels import FAST, load_pixels
 from connector.encoders.images import RULES, load_image
 from connector.errors import RowError
 from connector.files.pictures import MAX_PIXELS
@@ -106,15 +107,17 @@ class ImagePreparer:
         how: What the model wants.
         max_pixels: Most pixels of a picture, before and after it is resized.
         draft: Whether JPEGs are decoded no larger than `DRAFT` times what they are resized to.
+        fast: Whether pictures in colour are decoded and resized by `fastpixels`.
     """
 
     how: Fitting
     max_pixels: int = MAX_PIXELS
     draft: bool = False
+    fast: bool = False
 
     def identity(self) -> dict[str, Any]:
         """What decides over the pixels, as JSON values."""
-        return self.how.identity() | ({"draft": DRAFT} if self.draft else {})
+        return self.how.identity() | ({"draft": DRAFT} if self.draft else {}) | ({"fast": FAST} if self._fast else {})
 
     def __call__(self, value: object) -> Prepared:
         """An array (height, width, 3) of uint8, or (height, width, 1) where the model reads grey; its number of pixels is the cost.
@@ -122,12 +125,27 @@ class ImagePreparer:
         Raises:
             RowError: The value is no picture, a damaged one, or one too large.
         """
-        image = load_image(value, self.max_pixels, self._enough if self.draft else None)
-        grey = len(self.how.mean) == 1
-        image = image.convert("L").convert("RGB") if grey else image
+        image = self._image(value)
+        image = image.convert("L").convert("RGB") if self._grey else image
         pixels = np.asarray(self.how.fitted(image, self.max_pixels))
-        pixels = np.ascontiguousarray(pixels[..., :1]) if grey else pixels
+        pixels = np.ascontiguousarray(pixels[..., :1]) if self._grey else pixels
         return Prepared(pixels, pixels.shape[0] * pixels.shape[1], pixels.nbytes)
+
+    @property
+    def _grey(self) -> bool:
+        return len(self.how.mean) == 1
+
+    @property
+    def _fast(self) -> bool:
+        return self.fast and not self._grey
+
+    def _image(self, value: object) -> Any:
+        """The picture as an image of Pillow, or, to be resized by torch, as `Pixels`."""
+        enough = self._enough if self.draft else None
+        if not self._fast:
+            return load_image(value, self.max_pixels, enough)
+        pixels = load_pixels(value, self.max_pixels, enough)
+        return pixels.whole() if self.how.scaled(*pixels.size) == pixels.size else pixels
 
     def _enough(self, width: int, height: int) -> tuple[int, int]:
         across, down = self.how.scaled(width, height)

@@ -36,6 +36,7 @@ class TorchvisionEncoder(NetworkEncoder):
             weights named in `model`. Default: torchvision's own weights.
         max_pixels: Larger pictures are rejected before anything of them is decoded.
         draft: Decode large JPEGs at a half, a quarter or an eighth of their size. Quicker, and other vectors: see docs/encoders.md.
+        fast: Decode and resize in a third of the time. Vectors differ by about as much as bfloat16's do: see docs/encoders.md.
 
     Raises:
         ConfigError: There is no such model, or no such weights.
@@ -44,13 +45,15 @@ class TorchvisionEncoder(NetworkEncoder):
     inputs = frozenset({"image"})
     text: TextLimits | None = None
 
-    def __init__(self, model: str, weights: str | None = None, max_pixels: int = MAX_PIXELS, *, draft: bool = False) -> None:
+    def __init__(
+        self, model: str, weights: str | None = None, max_pixels: int = MAX_PIXELS, *, draft: bool = False, fast: bool = False
+    ) -> None:
         self._name, _, wanted = model.partition("@")
         self._about = about = _ask("about", self._name, wanted)
         self._own = None if weights is None else own_weights(weights, self._name)
         stated: dict[str, Any] = {key: tuple(one) if isinstance(one, list) else one for key, one in about["preprocessing"].items()}
         self._how = Preprocessing(**stated)
-        self._prepare = ImagePreparer(self._how, max_pixels, draft)
+        self._prepare = ImagePreparer(self._how, max_pixels, draft, fast)
         revision = "" if self._own else revision_of(about["weights"], about["url"])
         found = content_hash(self._own) if self._own else ""
         self.model = ModelIdentity("torchvision", self._name, revision, found, self._prepare.identity())

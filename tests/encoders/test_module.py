@@ -380,7 +380,7 @@ def test_identity(tmp_path: Path) -> None:
         ({"crop": "round"}, "unknown `round`"),
         ({"inputs": "text"}, "reads text, and nothing says how it is prepared"),
         ({"prepare": "nothing:transform"}, "prepare `nothing:transform`: there is no module nothing"),
-        ({"prepare": "lenet5", "mean": [0.5]}, "`prepare` does what `mean`, `std` and `draft` do"),
+        ({"prepare": "lenet5", "mean": [0.5]}, "`prepare` does what `mean`, `std`, `draft` and `fast` do"),
         ({"weights": "nothing.safetensors"}, "there is no file nothing"),
     ],
 )
