@@ -173,6 +173,15 @@ def _apply(function: Callable[[T], R], some: _Chunk[T]) -> _Chunk[R]:
     return done
 
 
+def flat(lots: Iterator[list[T]]) -> Iterator[T]:
+    """The items of lists, one after the other; closing it closes `lots`."""
+    try:
+        for some in lots:
+            yield from some
+    finally:
+        close(lots)
+
+
 def close(items: Iterator[Any]) -> None:
     """Closes a generator, so that its threads and files end now and not when it is collected."""
     shut = getattr(items, "close", None)

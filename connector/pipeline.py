@@ -18,13 +18,13 @@ from contextlib import closing
 
 from connector.errors import Interrupted
 from connector.faults import hit
-from connector.flow import Aside, parallel_map, prefetch
+from connector.flow import Aside, flat, parallel_map, prefetch
 from connector.observe import traces
 from connector.record import Visit, Window
 from connector.report import RunReport
 from connector.stations import Monitor, Options, Stations
 from connector.stations.commit import Committer
-from connector.stations.listing import LOOKUP, listing
+from connector.stations.listing import listing
 from connector.stations.sweep import sweep
 from connector.stations.windows import row_bytes, windows
 from connector.stopwatch import Stopwatch
@@ -47,7 +47,7 @@ def run(stations: Stations, options: Options, monitor: Monitor) -> None:
     """
     report, watch = monitor.report, monitor.watch
     listed = watch.each("list", listing(stations, options, report, monitor.stop))
-    visits = prefetch(listed, depth=2 * min(stations.workers, 1), chunk=LOOKUP)
+    visits = flat(prefetch(listed, depth=2 * min(stations.workers, 1)))
     bounds = {"ahead": AHEAD, "chunk": CHUNK, "max_bytes": AHEAD_BYTES}
     read = parallel_map(stations.read, visits, workers=stations.workers, weight=_weight, size=_row_bytes, **bounds)
     made = _begun(windows(read, stations.limits), report, watch)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -170,10 +170,10 @@ class Visit:
     repeated: bool = False
     fresh: bool = False
     content: str | None = None
-    rows: list[Row] = field(default_factory=list)
-    sizes: list[int] = field(default_factory=list)
+    rows: Sequence[Row] = ()
+    sizes: Sequence[int] = ()
     total: int = 0
-    rejects: list[Reject] = field(default_factory=list)
+    rejects: Sequence[Reject] = ()
     outcome: Outcome | None = None
     acknowledged: set[Key] = field(default_factory=set)
     digest: int | None = None
@@ -191,7 +191,7 @@ class Visit:
     def reject(self, station: str, reason: str, *, ordinal: int | None = None, retry: bool = False) -> None:
         """Notes that a row (or, without an ordinal, the whole document) cannot be written."""
         shown = reason.encode("utf-8", "backslashreplace").decode()  # it quotes users' data, and is stored and printed
-        self.rejects.append(Reject(self.key, ordinal, station, shown, retry))
+        self.rejects = [*self.rejects, Reject(self.key, ordinal, station, shown, retry)]
         if ordinal is None:
             self.outcome = "rejected"
 

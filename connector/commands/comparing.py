@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from connector.commands.building import Front, Parts, stations_of
 from connector.commands.keeping import KeepingSink
 from connector.errors import Refused, TooManyRejects
+from connector.flow import flat
 from connector.job import Job
 from connector.ledger import Ledger
 from connector.milvus import features
@@ -98,7 +99,7 @@ def _note(result: Comparison, ledger: Ledger, found: Generation) -> None:
 
 def _count(result: Comparison, stations: Stations, options: Options) -> None:
     report = RunReport(run_id="", job=result.job)
-    for visit in listing(stations, options, report):
+    for visit in flat(listing(stations, options, report)):
         if visit.outcome is None:
             result.to_read += 1
         else:

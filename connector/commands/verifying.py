@@ -18,6 +18,7 @@ from connector.commands.building import Front, Parts, stations_of
 from connector.commands.grounds import ground_of
 from connector.commands.keeping import KeepingSink
 from connector.errors import TooManyRejects
+from connector.flow import flat
 from connector.job import Job
 from connector.ledger import Ledger
 from connector.milvus.client import connect
@@ -186,7 +187,7 @@ def _some(documents: Iterable[str], seed: str) -> list[str]:
 def _source_side(front: Front, ledger: Ledger, job: Job) -> SourceSide:
     stations = stations_of(front, iter, KeepingSink(front.parts.spec), ledger)
     report, side = RunReport(run_id="", job=job.job), SourceSide()
-    for visit in listing(stations, Options(), report):
+    for visit in flat(listing(stations, Options(), report)):
         if visit.outcome is None:
             visit = front.read(visit)  # noqa: PLW2901 - the same visit, read
         visit.rows = []

@@ -14,14 +14,14 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from connector.ledger.claims import ClaimTable
-from connector.ledger.file import chunks, marks
+from connector.ledger.file import chunks, insert, marks
 from connector.ledger.forgotten import ForgottenTable
 from connector.ledger.rejects import RejectTable
 from connector.ledger.review import ReviewTable
 from connector.record import Key, Known, Position, Visit, Window, generated_key
 
-_NOTED = ("status", "version", "content", "fingerprint", "rows", "max_rows", "digest")
-_NOTE = f"INSERT INTO document VALUES (?, ?, {marks(_NOTED)})"
+_JUDGED = ("status", "version", "content", "fingerprint")
+_NOTED = (*_JUDGED, "rows", "max_rows", "digest")
 
 
 class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
@@ -91,7 +91,7 @@ class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
         with self._mutex:
             self._db.execute("BEGIN")
             try:
-                self._db.executemany("INSERT INTO temp.seen VALUES (?)", zip(keys, strict=True))
+                insert(self._db, "INSERT INTO temp.seen", list(zip(keys, strict=True)))
             except sqlite3.IntegrityError:  # rare, so that the many that are new cost no look-up
                 self._db.rollback()
             else:
@@ -124,10 +124,11 @@ class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
         """
         visits = [part.visit for part in window.parts if part.visit.writes]
         with self._transaction() as db:
-            db.executemany(
-                "INSERT INTO document VALUES (?, ?, 'writing', NULL, NULL, ?, 0, ?, NULL) ON CONFLICT (scope, key) DO UPDATE"
-                " SET status = 'writing', max_rows = max(max_rows, excluded.max_rows)",
-                [(self._scope, visit.key, self._fingerprint, visit.total) for visit in visits],
+            insert(
+                db,
+                "INSERT INTO document",
+                [(self._scope, visit.key, "writing", None, None, self._fingerprint, 0, visit.total, None) for visit in visits],
+                "ON CONFLICT (scope, key) DO UPDATE SET status = 'writing', max_rows = max(max_rows, excluded.max_rows)",
             )
             return self.claim(db, window, keys, take_over=take_over, append=append) if keys else {}
 
@@ -192,8 +193,8 @@ class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
                 rows = len(visit.acknowledged)
                 written.append((self._scope, visit.key, status, version, visit.content, self._fingerprint, rows, visit.total, visit.digest))
         db.executemany("UPDATE document SET version = ? WHERE scope = ? AND key = ?", unchanged)
-        db.executemany(f"{_NOTE} ON CONFLICT (scope, key) DO UPDATE SET {_set('status', 'version', 'content', 'fingerprint')}", rejected)
-        db.executemany(f"{_NOTE} ON CONFLICT (scope, key) DO UPDATE SET {_set(*_NOTED)}", written)
+        for entries, columns in ((rejected, _JUDGED), (written, _NOTED)):
+            insert(db, "INSERT INTO document", entries, f"ON CONFLICT (scope, key) DO UPDATE SET {_set(*columns)}")
 
     # SWEEP and recovery
 

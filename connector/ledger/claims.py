@@ -9,7 +9,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 
-from connector.ledger.file import LedgerFile, chunks, marks
+from connector.ledger.file import LedgerFile, chunks, insert, marks
 from connector.record import Key, Visit, Window
 
 
@@ -39,7 +39,7 @@ class ClaimTable(LedgerFile):
                 self._rob(db, owner, robbed)
         self._robbed = {**self._robbed, id(window): robbed} if robbed else self._robbed
         claims = ((self._scope, key, documents[index]) for index, key in keys.items() if index not in conflicts)
-        db.executemany("INSERT INTO owned VALUES (?, ?, ?) ON CONFLICT (scope, pk) DO UPDATE SET document = excluded.document", claims)
+        insert(db, "INSERT INTO owned", claims, "ON CONFLICT (scope, pk) DO UPDATE SET document = excluded.document")
         return conflicts
 
     def robs(self, window: Window) -> bool:
@@ -83,7 +83,7 @@ class ClaimTable(LedgerFile):
         lost.update(visit.key for visit in visits for pk in visit.acknowledged if now[pk] != visit.key)
         sql = "UPDATE document SET rows = max(0, rows - ?), digest = NULL WHERE scope = ? AND key = ?"
         db.executemany(sql, [(rows, self._scope, loser) for loser, rows in lost.items()])
-        db.executemany("INSERT OR REPLACE INTO owned VALUES (?, ?, ?)", [(self._scope, pk, now[pk]) for pk in new])
+        insert(db, "INSERT OR REPLACE INTO owned", [(self._scope, pk, now[pk]) for pk in new])
 
     def stale_claims(self, visits: Sequence[Visit]) -> list[Key]:
         """Keys that these documents own, and of which no row was written in this run."""

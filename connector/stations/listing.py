@@ -22,8 +22,8 @@ LOOKUP = 500
 """Documents per ledger look-up: as many keys as go into one statement."""
 
 
-def listing(stations: Stations, options: Options, report: RunReport, stop: Stop | None = None) -> Iterator[Visit]:
-    """LIST and SKIP: yields the documents that may have changed, counts the others; ends with an error when time is up."""
+def listing(stations: Stations, options: Options, report: RunReport, stop: Stop | None = None) -> Iterator[list[Visit]]:
+    """LIST and SKIP: yields the documents that may have changed, a few at a time, counts the others; ends with an error when time is up."""
     skip = _skip_in_cursor if stations.source.mode == "cursor" else _skip_in_listing
     touched: set[str] = set()
     new = stations.ledger.empty  # then nothing is looked up, which would wait for the commits of this very run
@@ -36,7 +36,8 @@ def listing(stations: Stations, options: Options, report: RunReport, stop: Stop 
             visit.fresh = visit.known is None and stations.source.mode == "listing"
         skipped = [skip(visit, before, touched, stations, options) for visit in some]
         report.count_listed(some, skipped)
-        yield from (visit for visit, done in zip(some, skipped, strict=True) if not done)
+        if not all(skipped):
+            yield [visit for visit, done in zip(some, skipped, strict=True) if not done]
         if stop is not None:
             stop.check_time()
     report.total = report.counts.listed

@@ -69,10 +69,11 @@ class Reader:
             if self._same(visit):
                 visit.outcome = "unchanged"
                 return visit
+            rows: list[Row] = []
             for following, step in self._steps():
                 since = self.watch.lap(station, since)
                 station = following
-                visit.rows = step(payload, visit.rows)
+                rows = step(payload, rows)
         except DocumentError as error:
             _fail(visit, station, str(error), retry=error.retry)
         except ConnectorError:
@@ -80,7 +81,7 @@ class Reader:
         except Exception as error:  # noqa: BLE001 - a plugin's bug on one document must not end the run; once mended, it is tried again
             _fail(visit, station, f"{type(error).__name__}: {error}"[:500], retry=True)
         else:
-            self._number(visit)
+            self._number(visit, rows)
             hit("document.parsed")
         finally:
             self.watch.lap(station, since)
@@ -158,8 +159,8 @@ class Reader:
         rows = rows if self.paths is None else [self.paths.finished(row) for row in rows]
         return rows if self.fan_out is None else [one for row in rows for one in self.fan_out(row)]
 
-    def _number(self, visit: Visit) -> None:
-        visit.rows = [{"key": visit.key, "ordinal": ordinal, **row} for ordinal, row in enumerate(visit.rows)]
+    def _number(self, visit: Visit, rows: list[Row]) -> None:
+        visit.rows = [{"key": visit.key, "ordinal": ordinal, **row} for ordinal, row in enumerate(rows)]
         visit.total = len(visit.rows)
         if not visit.rows:
             visit.outcome = "empty"
@@ -179,5 +180,5 @@ def _rows_of(made: Any) -> list[Row]:
 
 
 def _fail(visit: Visit, station: str, reason: str, *, retry: bool) -> None:
-    visit.rows = []
+    visit.rows = ()
     visit.reject(station, reason, retry=retry)

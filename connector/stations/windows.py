@@ -51,8 +51,8 @@ def windows(visits: Iterable[Visit], limits: WindowLimits) -> Iterator[Window]:
         if visit.key in filling.keys or len(filling.window.parts) >= limits.documents:
             yield filling.window
             filling = _Open()
-        rows, visit.rows = visit.rows, []
-        sizes, visit.sizes = visit.sizes or map(row_bytes, rows), []
+        rows, visit.rows = visit.rows, ()
+        sizes, visit.sizes = visit.sizes or map(row_bytes, rows), ()
         start = len(filling.window.rows)
         for ordinal, (row, nbytes) in enumerate(zip(rows, sizes, strict=True)):
             size = nbytes + limits.vector_bytes
@@ -99,13 +99,14 @@ def row_bytes(row: Row) -> int:
 def _value_bytes(value: Any) -> int:
     if type(value) in _PLAIN:
         return 16
+    nbytes = getattr(value, "nbytes", None)
+    if nbytes is not None:
+        return int(nbytes)
     if isinstance(value, str | bytes):
         return len(value)
     if isinstance(value, dict):
         return 16 + sum(_value_bytes(key) + _value_bytes(item) for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return 16 + sum(map(_value_bytes, value))
-    return int(getattr(value, "nbytes", 16))
+    return 16 + sum(map(_value_bytes, value)) if isinstance(value, list | tuple) else 16
 
 
 _PLAIN = frozenset({int, float, bool, type(None)})

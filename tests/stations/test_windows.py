@@ -95,7 +95,7 @@ def test_rows_are_taken_out_of_the_visit() -> None:
     one = visit("a", 3)
     made = windows([one], WindowLimits(rows=2))
     assert len(next(made).rows) == 2
-    assert one.rows == []
+    assert not one.rows
 
 
 def test_windows_come_as_soon_as_they_are_full() -> None:
