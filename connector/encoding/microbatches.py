@@ -102,14 +102,14 @@ class Replica:
         """
         submit: Callable[..., _Wait] | None = getattr(self.model, "submit", None)
         order = deque(sorted(range(len(items)), key=lambda index: -items[index].cost))
-        under_way: deque[tuple[list[int], _Wait]] = deque()
+        under_way: deque[tuple[list[int], list[Prepared], _Wait]] = deque()
         while (under_way or order) and not self.stop.is_set():
             while order and len(under_way) < (1 if submit is None else AHEAD):
                 batch = self._cut(items, order)
                 some = [items[index] for index in batch]
-                under_way.append((batch, partial(self.model.forward, some, heads) if submit is None else submit(some, heads)))
-            batch, wait = under_way.popleft()
-            outputs = self._outputs([items[index] for index in batch], wait)
+                under_way.append((batch, some, partial(self.model.forward, some, heads) if submit is None else submit(some, heads)))
+            batch, some, wait = under_way.popleft()
+            outputs = self._outputs(some, wait)
             if outputs is None and len(batch) > 1:
                 order.extendleft(reversed(batch))
             else:
