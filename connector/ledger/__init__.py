@@ -14,10 +14,10 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from connector.ledger.claims import ClaimTable
-from connector.ledger.file import chunks, insert, marks
 from connector.ledger.forgotten import ForgottenTable
 from connector.ledger.rejects import RejectTable
 from connector.ledger.review import ReviewTable
+from connector.ledger.statements import chunks, insert, marks
 from connector.record import Key, Known, Position, Visit, Window, generated_key
 
 _JUDGED = ("status", "version", "content", "fingerprint")

@@ -9,7 +9,8 @@ import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 
-from connector.ledger.file import LedgerFile, chunks, insert, marks
+from connector.ledger.file import LedgerFile
+from connector.ledger.statements import chunks, insert, marks
 from connector.record import Key, Visit, Window
 
 

@@ -14,7 +14,7 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,9 +28,6 @@ KEPT_RUNS = 1000
 
 _WHOLE = "exit_code = 0 AND coalesce(json_extract(report, '$.partial'), 0) = 0"
 """A run over the whole source that went well."""
-
-MOST_VALUES = 900
-"""Of one statement; builds of SQLite before 3.32 take 999."""
 
 HOST = 3
 """Which word of a holder's line names its host."""
@@ -285,31 +282,3 @@ def running(path: Path) -> str:
     words = holder.split()
     here = len(words) > HOST and words[HOST].rstrip(",") == socket.gethostname()
     return "" if here and not Path(f"/proc/{words[1]}").exists() and Path("/proc/self").exists() else holder
-
-
-def chunks(keys: Sequence[Any], size: int = 500) -> Iterator[Sequence[Any]]:
-    """The values in as many as one statement takes."""
-    return (keys[start : start + size] for start in range(0, len(keys), size))
-
-
-def insert(db: sqlite3.Connection, head: str, rows: Iterable[Sequence[Any]], tail: str = "") -> None:
-    """What `executemany` does with an INSERT, but many rows a statement.
-
-    That takes three quarters of the time, and the interpreter's lock is given up, and waited for again, once for all of them.
-
-    Args:
-        db: The file.
-        head: The statement up to VALUES.
-        rows: All of one length.
-        tail: What follows the values.
-    """
-    left = list(rows)
-    if left:
-        values = f"({marks(left[0])})"
-        for some in chunks(left, MOST_VALUES // len(left[0])):
-            db.execute(f"{head} VALUES {','.join([values] * len(some))} {tail}", [value for row in some for value in row])
-
-
-def marks(values: Sequence[Any]) -> str:
-    """As many question marks."""
-    return ",".join("?" * len(values))

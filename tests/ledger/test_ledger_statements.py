@@ -1,4 +1,4 @@
-"""What is common to the tables of the ledger's file."""
+"""Many rows in few statements."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sqlite3
 
 import pytest
 
-from connector.ledger.file import insert
+from connector.ledger.statements import insert
 
 
 @pytest.mark.parametrize("count", [0, 1, 299, 300, 301, 1000])
