@@ -89,16 +89,14 @@ def parallel_map(
         close(source)
 
 
-def prefetch(
-    items: Iterable[T], *, depth: int, chunk: int = 1, size: Callable[[T], int] | None = None, max_bytes: int = 1 << 62
-) -> Iterator[T]:
-    """Lets `items` run up to `depth` chunks and `max_bytes` ahead in one thread of its own; `depth=0` is `iter(items)`."""
+def prefetch(items: Iterable[T], *, depth: int, size: Callable[[T], int] | None = None, max_bytes: int = 1 << 62) -> Iterator[T]:
+    """Lets up to `depth` of `items`, and `max_bytes`, run ahead in one thread of its own; `depth=0` is `iter(items)`."""
     source = iter(items)
     try:
         if depth == 0:
             yield from source
         else:
-            yield from _overlap(repeat(partial(_take, source, chunk)), 1, depth, _Room(size, max_bytes))
+            yield from _overlap(repeat(partial(_take, source, 1)), 1, depth, _Room(size, max_bytes))
     finally:
         close(source)
 

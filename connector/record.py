@@ -173,7 +173,7 @@ class Visit:
     rows: Sequence[Row] = ()
     sizes: Sequence[int] = ()
     total: int = 0
-    rejects: Sequence[Reject] = ()
+    rejects: list[Reject] = field(default_factory=list)
     outcome: Outcome | None = None
     acknowledged: set[Key] = field(default_factory=set)
     digest: int | None = None
@@ -191,7 +191,7 @@ class Visit:
     def reject(self, station: str, reason: str, *, ordinal: int | None = None, retry: bool = False) -> None:
         """Notes that a row (or, without an ordinal, the whole document) cannot be written."""
         shown = reason.encode("utf-8", "backslashreplace").decode()  # it quotes users' data, and is stored and printed
-        self.rejects = [*self.rejects, Reject(self.key, ordinal, station, shown, retry)]
+        self.rejects.append(Reject(self.key, ordinal, station, shown, retry))
         if ordinal is None:
             self.outcome = "rejected"
 

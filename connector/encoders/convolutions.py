@@ -19,6 +19,8 @@ from typing import Any, TypeAlias
 import torch
 from torch import nn
 
+from connector.encoders.folding import agree, noise
+
 log = logging.getLogger(__name__)
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 1e-2}
@@ -71,16 +73,14 @@ def convolved(network: Any, size: tuple[int, int], outputs: _Outputs) -> Any:
     if len(plain) < FEW or plain[0].weight.dtype not in TOLERANCE:
         return network
     dtype = plain[0].weight.dtype
-    pixels = torch.rand(1, 3, *size, generator=torch.Generator().manual_seed(0)) * 2 - 1
-    pixels = pixels.to(dtype).to(memory_format=torch.channels_last)
+    pixels = noise(size).to(dtype).to(memory_format=torch.channels_last)
     try:
         made = copy.deepcopy(network)
-        wanted = [one.float() for one in outputs(network, pixels)]
+        wanted = outputs(network, pixels)
         _replace(made, _sizes(made, pixels, outputs))
 
         def same() -> bool:
-            pairs = zip(wanted, outputs(made, pixels), strict=True)
-            return all((one - other.float()).norm() <= TOLERANCE[dtype] * one.norm() for one, other in pairs)
+            return agree(wanted, outputs(made, pixels), TOLERANCE[dtype])
 
         if not same():
             return network
@@ -114,9 +114,8 @@ def _replace(network: Any, sizes: dict[Any, set[tuple[int, int]]]) -> None:
         for name, layer in list(parent.named_children()):
             if type(layer) is nn.Conv2d and layer.padding_mode == "zeros" and not isinstance(layer.padding, str):
                 setattr(parent, name, Convolution(layer))
-            elif len(sizes.get(layer, ())) == 1:
-                padded = _padded(layer, *sizes[layer])
-                setattr(parent, name, layer if padded is None else padded)
+            elif len(sizes.get(layer, ())) == 1 and (padded := _padded(layer, *sizes[layer])) is not None:
+                setattr(parent, name, padded)
 
 
 def _padded(layer: Any, size: tuple[int, int]) -> Convolution | None:

@@ -91,7 +91,7 @@ class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
         with self._mutex:
             self._db.execute("BEGIN")
             try:
-                insert(self._db, "INSERT INTO temp.seen", list(zip(keys, strict=True)))
+                insert(self._db, "INSERT INTO temp.seen", zip(keys, strict=True))
             except sqlite3.IntegrityError:  # rare, so that the many that are new cost no look-up
                 self._db.rollback()
             else:
@@ -100,7 +100,7 @@ class Ledger(RejectTable, ClaimTable, ForgottenTable, ReviewTable):
             before = {
                 key for some in chunks(keys) for (key,) in self._rows(f"SELECT key FROM temp.seen WHERE key IN ({marks(some)})", *some)
             }
-            self._db.executemany("INSERT OR IGNORE INTO temp.seen VALUES (?)", zip(keys, strict=True))
+            insert(self._db, "INSERT OR IGNORE INTO temp.seen", zip(keys, strict=True))
         return before
 
     def position(self, partition: str) -> Position | None:
