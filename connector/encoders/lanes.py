@@ -20,7 +20,7 @@ import torch
 
 from connector.encoders.machine import crowding, device_name, emulation, free_memory, usable_cores
 from connector.encoders.packing import pack
-from connector.encoders.staging import Compute, Cuda, Stage, Staging, free
+from connector.encoders.staging import Compute, Cuda, Cut, Stage, Staging, free
 from connector.encoders.torch_device import is_out_of_memory
 from connector.encoders.tuning import PartSize, cache_key
 from connector.encoders.vectors import Late, joined
@@ -48,7 +48,7 @@ PARTS_A_LANE = 4
 """How many parts a micro-batch has for every lane: lanes that finish early take another, and a stop signal waits for no more."""
 
 PARTS_A_GPU = 8
-"""How many parts a micro-batch has on a GPU, which idles between two micro-batches until the next one's first part is copied."""
+"""How many parts a micro-batch has on a GPU: the two that are queued behind it are as long as what comes between two calls may take."""
 
 
 class Lanes:
@@ -59,9 +59,9 @@ class Lanes:
         torch.set_num_threads(CORES)
         self._pool = ThreadPoolExecutor(self.count, "lane", torch.set_num_threads, (CORES // self.count,)) if self.count > 1 else None
 
-    def start(self, parts: Sequence[T], stage: Stage[T], compute: Compute) -> Callable[[], list[list[Output]]]:
-        """Gives the parts to the threads, behind those that they have. A single one waits for the caller's thread, which has all cores."""
-        one = partial(_pass, stage, compute)
+    def start(self, cut: Cut[T], stage: Stage[T], compute: Compute) -> Callable[[], list[list[Output]]]:
+        """As `Staging.start`: the parts go behind those that the threads have. One alone is left to the caller, who has all cores."""
+        one, parts = partial(_pass, stage, compute), cut()
         return partial(list, map(one, parts) if self._pool is None or len(parts) == 1 else self._pool.map(one, parts))
 
     def close(self) -> None:
@@ -124,13 +124,14 @@ class LaneModel(abc.ABC):
     def submit(self, items: Sequence[Prepared], heads: Sequence[Head]) -> Callable[[], list[Output]]:
         """Starts what `forward` does, and returns a function that waits for it.
 
-        On a CPU the parts of a pass queue behind those of the pass before it, so no core is idle while another one does the last part. On
-        a GPU, and with a compiled network, which may yet turn out to fail, nothing is started before it is waited for.
+        The parts of a pass go behind those of the pass before it, so no core is idle while another one does the last part, and no GPU while
+        the first part is laid out. Nothing is started before it is waited for where the size of parts is being measured, and on a CPU with
+        a compiled network, which may yet turn out to fail.
         """
         if self._network is None:
             raise EncodeError(f"model {self._name} is closed", hint="open it again")
         begun: Begun | None = None
-        if not self._compiled:
+        if self._part.settled and (not self._compiled or isinstance(self._runner, Staging)):
             with contextlib.suppress(Exception):  # it comes again, and is raised, where it is waited for
                 begun = self._begin(items, heads)
         return partial(self._finish, items, heads, begun)
@@ -197,7 +198,7 @@ class LaneModel(abc.ABC):
 
     def _begin(self, items: Sequence[Prepared], heads: Sequence[Head]) -> Begun:
         """Hands the parts to what runs them."""
-        begun = self._runner.start(self._parts(items, self._part.now), self._arrays, partial(self._compute, heads=heads))
+        begun = self._runner.start(lambda: self._parts(items, self._part.now), self._arrays, partial(self._compute, heads=heads))
         return lambda: [joined(one) for one in zip(*begun(), strict=True)]
 
     @abc.abstractmethod

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from connector.encoding.microbatches import Replica, refused
+from connector.encoding.microbatches import AHEAD, Replica, refused
 from connector.interfaces import DeviceSpec, Encoder, Head, Output, Prepared
 
 TRIES = 3
@@ -71,7 +71,7 @@ class Replicas:
         order = deque(sorted(range(len(items)), key=lambda index: -items[index].cost))
         under_way: deque[Future[list[Done]]] = deque()
         while under_way or (order and not self.first.stop.is_set()):
-            while order and len(under_way) < len(self._copies) and not self.first.stop.is_set():
+            while order and len(under_way) < AHEAD * len(self._copies) and not self.first.stop.is_set():
                 count = max(1, min(one.budget for one in self._copies) // max(1, items[order[0]].cost))
                 batch = [order.popleft() for _ in range(min(count, len(order)))]
                 under_way.append(self._pool.submit(self._halved, items, batch, heads))

@@ -7,6 +7,7 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +64,7 @@ class LazyDevice:
 
     Attributes:
         calls: What was said to it.
-        full: Number of the computation for which there is no memory when it is queued.
+        full: Number of the first computation for which there is no memory when it is queued; none has any after it.
         fails: Number of the computation that fails on the device, which shows when it is waited for.
     """
 
@@ -98,7 +99,7 @@ class LazyDevice:
         """As in `Device`."""
         number, self.computations = self.computations, self.computations + 1
         self.calls.append(f"compute {number}")
-        if number == self.full:
+        if 0 <= self.full <= number:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
         def work() -> list[Late]:
@@ -135,7 +136,17 @@ def arrays(part: int) -> tuple[Any, ...]:
 
 def run(device: LazyDevice, parts: Sequence[int], stage: Callable[[int], tuple[Any, ...]] = arrays) -> list[Any]:
     """The first head's output of each part."""
-    return [outputs[0] for outputs in staging.Staging(device).run(parts, stage, doubled)]
+    return [outputs[0] for outputs in through(staging.Staging(device), parts, stage)]
+
+
+def through(stager: staging.Staging, parts: Sequence[int], stage: Callable[[int], tuple[Any, ...]] = arrays, compute: Any = doubled) -> Any:
+    """Each part's outputs, of a pass that nothing follows."""
+    return stager.start(lambda: parts, stage, compute)()
+
+
+def firsts(found: Any) -> list[float]:
+    """The first number of each part."""
+    return [float(outputs[0][0, 0]) for outputs in found]
 
 
 def test_the_next_part_is_queued_before_one_is_waited_for() -> None:
@@ -185,8 +196,8 @@ def test_results_are_the_callers_own() -> None:
     """What was handed out stays as it is when the memory behind it is used again."""
     device, kept = LazyDevice(), torch.zeros(5)
     stager = staging.Staging(device)
-    ((first,),) = stager.run([1], arrays, lambda tensors: [Late((kept.copy_(tensors[0][0]),))])
-    ((second,),) = stager.run([2], arrays, lambda tensors: [Late((kept.copy_(tensors[0][0]),))])
+    ((first,),) = through(stager, [1], compute=lambda tensors: [Late((kept.copy_(tensors[0][0]),))])
+    ((second,),) = through(stager, [2], compute=lambda tensors: [Late((kept.copy_(tensors[0][0]),))])
     assert (first[0], second[0]) == (1.0, 2.0)
 
 
@@ -197,13 +208,13 @@ def test_an_error_leaves_nothing_behind(where: str, faulty: int) -> None:
     device = LazyDevice(full=faulty) if where == "full" else LazyDevice(fails=faulty)
     stager = staging.Staging(device)
     with pytest.raises(RuntimeError, match="CUDA"):
-        stager.run(range(5), arrays, doubled)
+        through(stager, range(5))
     assert device.calls[-1] == "drain"
     gc.collect()
     assert [one for one in device.rooms + device.inputs if one() is not None] == []
     assert device.computations <= faulty + 2
     device.full = device.fails = -1
-    assert [outputs[0][0, 0] for outputs in stager.run(range(5), arrays, doubled)] == [0, 2, 4, 6, 8]
+    assert firsts(through(stager, range(5))) == [0, 2, 4, 6, 8]
 
 
 def test_an_error_on_the_cpu_waits_for_the_device() -> None:
@@ -227,10 +238,104 @@ def test_inputs_live_until_the_vectors_are_taken() -> None:
         alive.append(sum(one() is not None for one in device.inputs))
         return doubled(tensors)
 
-    staging.Staging(device).run(range(6), arrays, compute)
+    through(staging.Staging(device), range(6), compute=compute)
     gc.collect()
     assert max(alive) <= 2 * staging.DEPTH
     assert [one for one in device.inputs if one() is not None] == []
+
+
+def test_the_next_pass_is_queued_before_the_last_part_is_waited_for() -> None:
+    """A device never waits from one pass to the next, however few parts they have; no more is under way than within a pass."""
+    device = LazyDevice()
+    stager = staging.Staging(device)
+    waits = [stager.start(partial(list[int], some), arrays, doubled) for some in ([0, 1, 2], [3], [4, 5, 6, 7])]
+    assert [one for wait in waits for one in firsts(wait())] == [0, 2, 4, 6, 8, 10, 12, 14]
+    for part in range(7):
+        assert device.position(f"compute {part + 1}") < device.position(f"wait compute {part}")
+    for part in range(6):
+        assert device.position(f"wait compute {part}") < device.position(f"compute {part + 2}")
+    assert [call for call in device.calls if call.startswith("room")] == ["room 65536", "room 65536"]
+
+
+def test_passes_may_be_waited_for_in_any_order() -> None:
+    """What another pass has under way is taken, and kept for it."""
+    stager = staging.Staging(LazyDevice())
+    first, second, third = (stager.start(partial(list[int], some), arrays, doubled) for some in ([0, 1, 2], [3], [4, 5]))
+    assert firsts(third()) == [8, 10]
+    assert firsts(first()) == [0, 2, 4]
+    assert firsts(second()) == [6]
+
+
+@pytest.mark.parametrize("where", ["cut", "stage", "full", "compute"])
+def test_a_pass_fails_in_its_own_name(where: str) -> None:
+    """What goes wrong with the next pass before it is waited for is no matter of this one; it begins anew, and fails for itself or not."""
+    device, wrong = LazyDevice(full=4 if where == "full" else -1), [True]
+    stager = staging.Staging(device)
+
+    def cut() -> list[int]:
+        return [10, 11, 12 if where != "cut" or not wrong else 1 // 0]
+
+    def stage(part: int) -> tuple[Any, ...]:
+        return arrays(part if where != "stage" or not wrong or part == 10 else 1 // 0)
+
+    def compute(tensors: Sequence[Any]) -> list[Late]:
+        if where == "compute" and wrong:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        return doubled(tensors)
+
+    first, second = stager.start(lambda: range(4), arrays, doubled), stager.start(cut, stage, compute)
+    assert firsts(first()) == [0, 2, 4, 6]
+    with pytest.raises((RuntimeError, ZeroDivisionError)):
+        second()
+    assert device.calls[-1] == "drain"
+    del first, second
+    gc.collect()
+    assert [one for one in device.rooms + device.inputs if one() is not None] == []
+    wrong.clear()
+    device.full = -1
+    first, second = stager.start(lambda: range(4), arrays, doubled), stager.start(cut, stage, compute)
+    assert firsts(first()) == [0, 2, 4, 6]
+    assert firsts(second()) == [20, 22, 24]
+
+
+def test_lack_of_memory_for_the_next_pass_loses_nothing_of_this_one() -> None:
+    """Parts of this pass that are under way when the next one finds no memory are taken, and the next one begins anew, in new parts."""
+    device, cuts = LazyDevice(), [[20, 21], [22]]
+    stager = staging.Staging(device)
+    first = stager.start(lambda: range(3), arrays, doubled)
+    second = stager.start(lambda: cuts.pop(0), arrays, doubled)
+    device.full = 3
+    assert firsts(first()) == [0, 2, 4]
+    assert "drain" in device.calls
+    device.full = -1
+    assert firsts(second()) == [44]
+    assert cuts == []
+
+
+def test_a_pass_that_nobody_waits_for_is_given_up() -> None:
+    """Its parts are not queued any more, what was queued is taken, and what comes after it is right."""
+    device = LazyDevice()
+    stager = staging.Staging(device)
+    stager.start(lambda: range(100, 200), arrays, doubled)
+    assert firsts(through(stager, range(4))) == [0, 2, 4, 6]
+    assert device.computations == 2 + 4
+    device.fails = device.computations + 1
+    stager.start(lambda: range(100, 200), arrays, doubled)
+    assert firsts(through(stager, range(4))) == [0, 2, 4, 6]
+    gc.collect()
+    assert [one for one in device.inputs if one() is not None] == []
+
+
+def test_closing_waits_for_the_device() -> None:
+    """Memory that the device still reads is not given back."""
+    device = LazyDevice()
+    stager = staging.Staging(device)
+    wait = stager.start(lambda: range(3), arrays, doubled)
+    stager.close()
+    assert device.calls[-1] == "drain"
+    gc.collect()
+    assert [one for one in device.rooms + device.inputs if one() is not None] == []
+    del wait
 
 
 @pytest.fixture
@@ -302,5 +407,30 @@ def test_a_full_device_halves_the_batch(build: Callable[..., Path], lazy: LazyDe
             model.forward(items, heads)
         lazy.fails = -1
         assert np.isfinite(model.forward(items, heads)[0]).all()
+    gc.collect()
+    assert [one for one in lazy.rooms if one() is not None] == []
+
+
+def test_the_next_micro_batch_is_on_the_device_before_the_last_part_is_taken(build: Callable[..., Path], lazy: LazyDevice) -> None:
+    """`submit` queues behind what is under way; when memory runs out for one micro-batch, the next one is cut anew and loses no half."""
+    encoder = TransformersEncoder(str(build()))
+    items, heads = [encoder.preparer("document")(text) for text in TEXTS], [encoder.resolve(Head())]
+    with encoder.open(DeviceSpec(device="cpu", precision="fp32", batch=40)) as opened:
+        model: Any = opened
+        wanted = model.forward(items, heads)[0]
+        before = lazy.computations
+        first, second = model.submit(items[:10], heads), model.submit(items[10:], heads)
+        found = [first()[0]]
+        parts = lazy.computations - before
+        found.append(second()[0])
+        assert lazy.position(f"compute {before + parts - 1}") < lazy.position(f"wait compute {before + parts - 2}")
+        np.testing.assert_allclose(np.concatenate(found), wanted, rtol=1e-4, atol=1e-5)
+        first, second = model.submit(items[:10], heads), model.submit(items[10:], heads)
+        lazy.full = lazy.computations
+        with pytest.raises(OutOfMemory):
+            first()
+        lazy.full, halved = -1, model._part.now
+        np.testing.assert_allclose(second()[0], wanted[10:], rtol=1e-4, atol=1e-5)
+        assert (halved, model._part.now) == (20, 20)
     gc.collect()
     assert [one for one in lazy.rooms if one() is not None] == []
