@@ -84,26 +84,60 @@ def parallel_map(
             yield from map(function, source)
         else:
             tasks = (partial(_apply, function, some) for some in _chunks(source, chunk, weight))
-            yield from _overlap(tasks, workers, ahead or workers + 2, _Room(size, max_bytes))
+            yield from _overlap(tasks, workers, ahead or workers + 2, _Room(size, max_bytes), deque())
     finally:
         close(source)
 
 
-def prefetch(items: Iterable[T], *, depth: int, size: Callable[[T], int] | None = None, max_bytes: int = 1 << 62) -> Iterator[T]:
+class Ahead(Generic[T]):
+    """Items that run ahead of whoever takes them."""
+
+    def __init__(self, items: Iterable[T], depth: int, size: Callable[[T], int] | None, max_bytes: int) -> None:
+        self._pending: deque[Future[_Chunk[T]]] = deque()
+        self._items = self._begin(iter(items), depth, _Room(size, max_bytes))
+
+    def _begin(self, source: Iterator[T], depth: int, room: _Room[T]) -> Iterator[T]:
+        try:
+            if depth == 0:
+                yield from source
+            else:
+                yield from _overlap(repeat(partial(_take, source, 1)), 1, depth, room, self._pending)
+        finally:
+            close(source)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> T:
+        return next(self._items)
+
+    def peek(self) -> T | None:
+        """What `next` gives without waiting; None if it would wait, if there is no more, or if it would raise."""
+        chunk = self._pending[0].result() if self._pending and self._pending[0].done() else None
+        return chunk.items[0] if chunk is not None and chunk.items else None
+
+    def close(self) -> None:
+        """Waits for what is under way, then closes the items."""
+        close(self._items)
+
+
+def prefetch(items: Iterable[T], *, depth: int, size: Callable[[T], int] | None = None, max_bytes: int = 1 << 62) -> Ahead[T]:
     """Lets up to `depth` of `items`, and `max_bytes`, run ahead in one thread of its own; `depth=0` is `iter(items)`."""
-    source = iter(items)
-    try:
-        if depth == 0:
-            yield from source
-        else:
-            yield from _overlap(repeat(partial(_take, source, 1)), 1, depth, _Room(size, max_bytes))
-    finally:
-        close(source)
+    return Ahead(items, depth, size, max_bytes)
 
 
-def _overlap(tasks: Iterator[Callable[[], _Chunk[T]]], workers: int, ahead: int, room: _Room[T]) -> Iterator[T]:
-    """Runs the tasks in a pool, up to `ahead` at a time, and yields their items in order until the last chunk or an error."""
-    pending: deque[Future[_Chunk[T]]] = deque()
+def _overlap(
+    tasks: Iterator[Callable[[], _Chunk[T]]], workers: int, ahead: int, room: _Room[T], pending: deque[Future[_Chunk[T]]]
+) -> Iterator[T]:
+    """Runs the tasks in a pool, up to `ahead` at a time, and yields their items in order until the last chunk or an error.
+
+    Args:
+        tasks: Each makes a chunk.
+        workers: Threads of the pool.
+        ahead: Most tasks.
+        room: For the bytes of what they made.
+        pending: Empty; holds the tasks that were started and whose items were not handed out.
+    """
     pool = ThreadPoolExecutor(workers, initializer=_inherit, initargs=(copy_context(),))
 
     def start() -> None:

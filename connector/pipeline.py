@@ -51,7 +51,7 @@ def run(stations: Stations, options: Options, monitor: Monitor) -> None:
     bounds = {"ahead": AHEAD, "chunk": CHUNK, "max_bytes": AHEAD_BYTES}
     read = parallel_map(stations.read, visits, workers=stations.workers, weight=_weight, size=_row_bytes, **bounds)
     made = _begun(windows(read, stations.limits), report, watch)
-    encoded = prefetch(stations.encode(made), depth=min(stations.workers, 1))
+    encoded = stations.encode(made)
     with closing(encoded), Aside("write") as aside:  # type: ignore[type-var]  # it is a generator
         committer = Committer(stations, monitor, aside if stations.workers else None)
         try:

@@ -18,9 +18,10 @@ from typing import Any, TypeAlias, TypeVar
 
 import torch
 
+from connector.encoders.cuda import Cuda, free
 from connector.encoders.machine import crowding, device_name, emulation, free_memory, usable_cores
 from connector.encoders.packing import pack
-from connector.encoders.staging import Compute, Cuda, Cut, Stage, Staging, free
+from connector.encoders.staging import Compute, Cut, Stage, Staging
 from connector.encoders.torch_device import is_out_of_memory
 from connector.encoders.tuning import PartSize, cache_key
 from connector.encoders.vectors import Late, joined

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
+from connector.encoders.cuda import cuda_memory, cuda_name
 from connector.encoders.memory import recall, remember
-from connector.encoders.staging import cuda_memory, cuda_name
 from connector.encoders.torch_device import dtype_of, native_bf16
 
 _CACHE = "machines.json"

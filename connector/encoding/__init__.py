@@ -1,8 +1,9 @@
 """ENCODE: fills the vector fields of windows from their rows. Order is kept; a row that cannot be encoded is noted, never dropped.
 
-A thread of its own runs ahead: it pulls windows from the stations before, prepares their inputs, and holds a bounded number of
-prepared bytes ready, while the caller's thread keeps the model busy. Models are loaded when the first input is ready for
-them, so a run without anything new loads none.
+One thread pulls windows from the stations before, has their inputs prepared, and holds a bounded number of prepared bytes ready. Another
+one keeps the model busy: as soon as it was given all inputs of a lot, it is given those of the next one, so it does not stand still
+while vectors are put in their places, or from one window to the next. Meanwhile a third one writes a window's vectors to the cache.
+Models are loaded when the first input is ready for them, so a run without anything new loads none.
 """
 
 from __future__ import annotations
@@ -10,26 +11,24 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from connector.encoding.binding import Binding, bind, head_of, make_encoder, probed
-from connector.encoding.fanout import POSITION
 from connector.encoding.handle import EncoderHandle, encode_query
-from connector.encoding.microbatches import EncodingCounters, Replica, checked, empty, faults
+from connector.encoding.lots import Lot, Lots
+from connector.encoding.microbatches import EncodingCounters, Replica
 from connector.encoding.probing import Goldens, opened
 from connector.encoding.quantising import ENOUGH, QUANTISED, fit, quantised
 from connector.encoding.replicas import Replicas, spread
-from connector.encoding.reuse import Reuse, output_of
-from connector.encoding.slices import MAX_PREPARED, Group, Kept, Slice, cut, grouped, merged, prepared
-from connector.encoding.vectorcache import Vector, VectorCache
-from connector.errors import RowError
-from connector.flow import close, parallel_map, prefetch
-from connector.interfaces import DeviceSpec, Output, Prepared
-from connector.observe import traces
+from connector.encoding.reuse import Reuse
+from connector.encoding.slices import MAX_PREPARED, Group, Slice, cut, grouped, merged, prepared
+from connector.encoding.vectorcache import VectorCache
+from connector.flow import Ahead, Aside, parallel_map, prefetch
+from connector.interfaces import DeviceSpec
 from connector.record import Window
 from connector.schema.spec import VectorFieldSpec
 from connector.stopwatch import Stopwatch
@@ -40,13 +39,8 @@ if TYPE_CHECKING:
 __all__ = ["Binding", "EncoderHandle", "Encoding", "EncodingCounters", "bind", "encode_query", "head_of", "make_encoder"]
 
 
-@dataclass(slots=True)
-class _New:
-    """An input to be encoded: prepared, what names its content, and the rows that it stands in."""
-
-    item: Prepared
-    key: bytes | None
-    rows: list[int]
+AHEAD = 4
+"""Lots and ends of windows that are under way at a time."""
 
 
 class Encoding:
@@ -90,7 +84,7 @@ class Encoding:
         self._stopwatch = stopwatch or Stopwatch()
         self._goldens = goldens or Goldens()
         self._reuse = Reuse(cache, self._goldens)
-        self._stored = stored
+        self._lots = Lots(self._bindings, self._copies, self._reuse, stored, self.counters, self._stopwatch, self._stop)
         self._replicas: dict[tuple[int, DeviceSpec], Replicas] = {}
         self._open = contextlib.ExitStack()
 
@@ -109,100 +103,55 @@ class Encoding:
     def __call__(self, windows: Iterator[Window]) -> Iterator[Window]:
         """Yields the windows with `vectors` and `bad` filled in; a vector that must not be stored stays zeros.
 
-        With workers, `windows` is pulled from another thread (one at a time).
+        With workers, `windows` is pulled from another thread (one at a time), and encoded in a further one, a window ahead.
 
         Raises:
             EncodeError: A model failed.
             ConfigError: A model cannot be loaded.
         """
-        batches = self._prepared(windows)
+        with Aside("cache") as aside:
+            encoded = prefetch(self._encoded(windows, aside), depth=min(self.workers, 1))
+            try:
+                for window, kept in encoded:
+                    kept()
+                    yield window
+            finally:
+                encoded.close()
+
+    def _encoded(self, windows: Iterator[Window], aside: Aside) -> Iterator[tuple[Window, Callable[[], None]]]:
+        """The windows, each with a function that waits until its vectors are on disk."""
+        batches, lots = self._prepared(windows), deque[Lot]()
         try:
             for batch in batches:
-                window, group = batch.window, batch.group
-                self._prepare_room(window)
-                if group is not None:
-                    with traces.within(window):
-                        self._encode(batch, group)
+                lots.append(self._lots.begin(batch, lots))
+                while lots and not self._stop.is_set():
+                    self._lots.complete(lots[0], partial(self._look_ahead, lots, batches))
+                    lot = lots.popleft()
+                    if lot.group is None:
+                        self._quantise(lot.window)
+                        yield lot.window, self._reuse.seal(aside if self.workers else None)
                 if self._stop.is_set():
                     return
-                if group is None:
-                    self._reuse.window_made()
-                    self._quantise(window)
-                    yield window
         finally:
-            close(batches)
+            batches.close()
 
-    def _prepared(self, windows: Iterator[Window]) -> Iterator[Slice]:
+    def _prepared(self, windows: Iterator[Window]) -> Ahead[Slice]:
         prepare = partial(prepared, stopwatch=self._stopwatch, reuse=self._reuse)
         slices = parallel_map(prepare, cut(windows, self._groups, self._ready), workers=self.workers, ahead=self.workers + 2)
         return prefetch(merged(slices), depth=min(self.workers, 2), size=lambda batch: batch.nbytes, max_bytes=MAX_PREPARED)
 
-    def _prepare_room(self, window: Window) -> None:
-        for binding in self._bindings:
-            if binding.field.name not in window.vectors:
-                spec = replace(binding.spec, kind="dense") if binding.ragged else binding.spec
-                window.vectors[binding.field.name] = empty(len(window.rows), spec)
+    def _look_ahead(self, lots: deque[Lot], batches: Ahead[Slice]) -> None:
+        """Gives a model what is prepared, if it was given all that comes before: two lots at a time, and one model at a time."""
+        while len(lots) < AHEAD and all(lot.given for lot in lots):
+            under_way = [lot for lot in lots if lot.under_way]
+            batch = batches.peek()
+            if batch is None or len(under_way) > 1 or not all(self._continues(lot.group, batch.group) for lot in under_way):
+                return
+            lots.append(self._lots.begin(next(batches), lots))
 
-    def _encode(self, batch: Slice, group: Group) -> None:
-        kept, new = self._sorted(batch, group)
-        if new and self._stored is not None:
-            with self._stopwatch.time("reread"):
-                back = self._stored.find(batch.window, group.bindings, [one.rows for one in new])
-            kept += [(vectors, new[number].rows) for number, vectors in back.items()]
-            new = [one for number, one in enumerate(new) if number not in back]
-        if kept:
-            self.counters.reused += len(kept)
-            known = [output_of(vectors) for vectors in zip(*(vectors for vectors, _ in kept), strict=True)]
-            self._scatter(batch.window, group, known, [rows for _, rows in kept])
-        if not new or self._stop.is_set():
-            return
-        for done in self._copies(group).run([one.item for one in new], [binding.head for binding in group.bindings]):
-            some = [new[index] for index in done.indices]
-            if done.outputs is None:
-                _mark(batch.window, [row for one in some for row in one.rows], f"field `{group.source}`: {done.problem}")
-                continue
-            found = zip(done.outputs, group.bindings, strict=True)
-            good = [checked(output, binding.spec, len(some), group.name) for output, binding in found]
-            for place, reason in done.refused.items():
-                _mark(batch.window, some[place].rows, f"field `{group.source}`: {reason}")
-            wrong = self._scatter(batch.window, group, good, [one.rows for one in some])
-            fit = {place: one.key for place, one in enumerate(some) if one.key is not None and place not in wrong}
-            self._reuse.add(group.bindings, fit, good)
-
-    def _sorted(self, batch: Slice, group: Group) -> tuple[list[tuple[list[Vector], list[int]]], list[_New]]:
-        """The inputs whose vectors are known by now, with their rows, and those to be encoded, equal ones once; the rest is marked."""
-        found = zip(batch.results, batch.keys, batch.rows, strict=True)
-        pending = [key for result, key in zip(batch.results, batch.keys, strict=True) if isinstance(result, Prepared) and key is not None]
-        late = self._reuse.find(group.bindings, pending)
-        kept: list[tuple[list[Vector], list[int]]] = []
-        new: dict[object, _New] = {}
-        for result, key, rows in found:
-            if isinstance(result, RowError):
-                _mark(batch.window, rows, f"field `{group.source}`: {result.message}")
-            elif isinstance(result, Kept) or key in late:
-                kept.append((result.vectors if isinstance(result, Kept) else late[key or b""], rows))
-            elif key in new:
-                new[key].rows += rows
-            else:
-                new[id(result) if key is None else key] = _New(result, key, rows)
-        return kept, list(new.values())
-
-    def _scatter(self, window: Window, group: Group, outputs: Sequence[Output], rows_of: list[list[int]]) -> set[int]:
-        """Puts vector i of each field where `rows_of[i]` says, unless it must not be stored; which ones must not."""
-        unfit: set[int] = set()
-        for binding, output in zip(group.bindings, outputs, strict=True):
-            if binding.ragged:
-                _scatter_positions(window, binding, output, rows_of)
-                continue
-            vectors, wrong = window.vectors[binding.field.name], faults(output, binding.field.metric)
-            unfit |= set(wrong)
-            for index, rows in enumerate(rows_of):
-                if index in wrong:
-                    _mark(window, rows, f"field `{binding.field.name}`: {wrong[index]}")
-                    continue
-                for row in rows:
-                    vectors[row] = output[index]
-        return unfit
+    def _continues(self, one: Group | None, other: Group | None) -> bool:
+        """Whether a model that is at work takes another lot before that is done; the end of a window is no work."""
+        return one is None or other is None or (one.model == other.model and self._replicas[one.model].ahead)
 
     def _quantise(self, window: Window) -> None:
         """Makes the small types of a whole window; the first one of a generation fits the scale."""
@@ -220,33 +169,13 @@ class Encoding:
 
     def _copies(self, group: Group) -> Replicas:
         """The open copies of a group's model; loaded when they are first needed."""
-        key = (id(group.encoder), group.device)
+        key = group.model
         if key not in self._replicas:
             start = time.perf_counter()
-            fields = [probed(one) for same in self._groups if (id(same.encoder), same.device) == key for one in same.bindings]
+            fields = [probed(one) for same in self._groups if same.model == key for one in same.bindings]
             places = spread(group.encoder, group.device)
             models = [self._open.enter_context(opened(group.encoder, place, fields, self._goldens, group.name)) for place in places]
             self.counters.startup_s += time.perf_counter() - start
             copies = [Replica(model, group.name, self.counters, self._stopwatch, self._stop) for model in models]
             self._replicas[key] = self._open.enter_context(contextlib.closing(Replicas(copies, self._goldens.notes)))
         return self._replicas[key]
-
-
-def _mark(window: Window, rows: list[int], reason: str) -> None:
-    for index in rows:
-        window.bad.setdefault(index, ("encode", reason))
-
-
-def _scatter_positions(window: Window, binding: Binding, output: Output, rows_of: list[list[int]]) -> None:
-    """Puts vector p of input i into that row of `rows_of[i]` whose position is p."""
-    name = binding.field.name
-    for matrix, rows in zip(output, rows_of, strict=True):
-        wrong = faults(matrix, binding.field.metric)
-        for row in rows:
-            place = window.rows[row].get(POSITION, -1)
-            if not 0 <= place < len(matrix):
-                _mark(window, [row], f"field `{name}`: position {place}, but the encoder gave {len(matrix)} vectors")
-            elif place in wrong:
-                _mark(window, [row], f"field `{name}`: {wrong[place]}")
-            else:
-                window.vectors[name][row] = matrix[place]

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from connector.encoding.binding import Binding
-from connector.encoding.microbatches import EncodingCounters, Replica, checked, empty, faults, refused
+from connector.encoding.microbatches import EncodingCounters, Replica, checked, empty, faults
 from connector.encoding.probing import Goldens, Probed, opened
 from connector.encoding.quantising import QUANTISED, fit, quantised
 from connector.encoding.queries import modality_of, unwrapped
@@ -112,14 +112,13 @@ class EncoderHandle:
     def _vectors(self, items: list[Prepared], places: list[int], specs: list[VectorSpec]) -> Iterator[tuple[int, Sequence[Any]]]:
         """Each item's place with its vectors, one a head, in the order of computation."""
         name = f"{self.encoder.model.kind}:{self.encoder.model.model}"
-        replica = self._running(name)
-        for indices, outputs in replica.run(items, [head for _, head in self._takes]):
-            if outputs is None:
-                problem = f"input {places[indices[0]]} does not fit in memory even alone: {replica.shortage}"
-                raise EncodeError(problem, hint="cut it, or use a larger machine")
-            for index, reason in refused(replica.model).items():
+        for done in self._running(name).run(items, [head for _, head in self._takes]):
+            indices = done.indices
+            if done.outputs is None:
+                raise EncodeError(f"input {places[indices[0]]} {done.problem}", hint="cut it, or use a larger machine")
+            for index, reason in done.refused.items():
                 raise RowError(f"input {places[indices[index]]}: {reason}")
-            taken = [checked(output, spec, len(indices), name) for output, spec in zip(outputs, specs, strict=True)]
+            taken = [checked(output, spec, len(indices), name) for output, spec in zip(done.outputs, specs, strict=True)]
             for index, reason in (one for output in taken for one in faults(output, "").items()):
                 raise EncodeError(f"input {places[indices[index]]}: {reason}", hint="try precision fp32")
             yield from ((places[index], vectors) for index, *vectors in zip(indices, *taken, strict=True))

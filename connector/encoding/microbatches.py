@@ -24,8 +24,91 @@ from connector.stopwatch import Stopwatch
 AHEAD = 2
 """Micro-batches that a model has at a time which can be given the next one before the one under way is done."""
 
-_Wait: TypeAlias = Callable[[], list[Output]]
+_Outputs: TypeAlias = Callable[[], list[Output]]
 """Waits for a micro-batch's outputs, one a head."""
+
+
+@dataclass(slots=True)
+class Done:
+    """A micro-batch that is over.
+
+    Attributes:
+        indices: Of its items.
+        outputs: One a head; None: nobody could do it.
+        problem: Why there are none.
+        refused: Why items have no vector, by their place in the batch, as `Model.refused` says.
+    """
+
+    indices: list[int]
+    outputs: list[Output] | None
+    problem: str = ""
+    refused: dict[int, str] = field(default_factory=dict)
+
+
+Wait: TypeAlias = Callable[[], list[Done] | None]
+"""Waits for what comes of a micro-batch; None: it is to be cut anew, since less goes through at once from now on."""
+
+
+class Running:
+    """Items on their way through a model in micro-batches, dearest first; iterating waits for one after the other.
+
+    Args:
+        items: What is encoded.
+        give: Hands the items of these indices to the model.
+        budget: Cost of the next micro-batch.
+        most: Micro-batches that the model has at a time.
+        stop: Ends it between two; what the model was given by then and nobody waited for is lost.
+    """
+
+    def __init__(
+        self,
+        items: Sequence[Prepared],
+        give: Callable[[list[int]], Wait],
+        budget: Callable[[], int],
+        most: int,
+        stop: threading.Event,
+    ) -> None:
+        self._items, self._give, self._budget, self._most, self._stop = items, give, budget, most, stop
+        self._order = deque(sorted(range(len(items)), key=lambda index: -items[index].cost))
+        self._under_way: deque[tuple[list[int], Wait]] = deque()
+        self._hand_over()
+
+    @property
+    def given(self) -> bool:
+        """Whether the model was given all of it."""
+        return not self._order
+
+    @property
+    def over(self) -> bool:
+        """Whether all of it was waited for."""
+        return not self._order and not self._under_way
+
+    def __iter__(self) -> Iterator[Done]:
+        while self._under_way and not self._stop.is_set():
+            batch, wait = self._under_way.popleft()
+            found = wait()
+            if found is None:
+                self._order.extendleft(reversed(batch))
+            self._hand_over()
+            yield from found or ()
+
+    def _hand_over(self) -> None:
+        """Gives the model what it takes. An error is raised where the micro-batch is waited for: others are under way."""
+        while self._order and len(self._under_way) < self._most and not self._stop.is_set():
+            count = max(1, self._budget() // max(1, self._items[self._order[0]].cost))
+            batch = [self._order.popleft() for _ in range(min(count, len(self._order)))]
+            self._under_way.append((batch, _given(self._give, batch)))
+
+
+def _given(give: Callable[[list[int]], Wait], batch: list[int]) -> Wait:
+    try:
+        return give(batch)
+    except Exception as error:  # noqa: BLE001 - it is raised later
+        return partial(_raise, error)
+
+
+def _raise(error: Exception) -> list[Done]:
+    raise error
 
 
 @dataclass(slots=True)
@@ -92,39 +175,37 @@ class Replica:
     def __post_init__(self) -> None:
         self.budget = self.model.budget
 
-    def run(self, items: Sequence[Prepared], heads: Sequence[Head]) -> Iterator[tuple[list[int], list[Output] | None]]:
-        """Yields (indices of `items`, one output a head) a micro-batch; None if even one item alone does not fit in memory.
+    @property
+    def ahead(self) -> bool:
+        """Whether the model can be given a micro-batch before the one under way is done."""
+        return hasattr(self.model, "submit")
 
-        Ends early when `stop` is set; what the model was given by then and nobody waited for is lost.
+    def run(self, items: Sequence[Prepared], heads: Sequence[Head]) -> Running:
+        """The items on their way; iterating raises EncodeError if the model fails."""
+        submit: Callable[..., _Outputs] | None = getattr(self.model, "submit", None)
 
-        Raises:
-            EncodeError: The model failed.
-        """
-        submit: Callable[..., _Wait] | None = getattr(self.model, "submit", None)
-        order = deque(sorted(range(len(items)), key=lambda index: -items[index].cost))
-        under_way: deque[tuple[list[int], list[Prepared], _Wait]] = deque()
-        while (under_way or order) and not self.stop.is_set():
-            while order and len(under_way) < (1 if submit is None else AHEAD):
-                batch = self._cut(items, order)
-                some = [items[index] for index in batch]
-                under_way.append((batch, some, partial(self.model.forward, some, heads) if submit is None else submit(some, heads)))
-            batch, some, wait = under_way.popleft()
-            outputs = self._outputs(some, wait)
-            if outputs is None and len(batch) > 1:
-                order.extendleft(reversed(batch))
-            else:
-                yield batch, outputs
+        def give(batch: list[int]) -> Wait:
+            some = [items[index] for index in batch]
+            outputs = partial(self.model.forward, some, heads) if submit is None else submit(some, heads)
+            return partial(self._done, batch, some, outputs)
 
-    def _cut(self, items: Sequence[Prepared], order: deque[int]) -> list[int]:
-        """Takes a micro-batch from the front, where the dearest are."""
-        count = max(1, self.budget // max(1, items[order[0]].cost))
-        return [order.popleft() for _ in range(min(count, len(order)))]
+        return Running(items, give, lambda: self.budget, 1 if submit is None else AHEAD, self.stop)
 
-    def forward(self, items: list[Prepared], heads: Sequence[Head]) -> list[Output] | None:
-        """One micro-batch: the outputs, or None when memory ran out; by then the exception and all that it held are gone."""
-        return self._outputs(items, partial(self.model.forward, items, heads))
+    def forward(self, items: Sequence[Prepared], batch: list[int], heads: Sequence[Head]) -> Done | None:
+        """What comes of these items; None if they do not fit in memory and may be cut."""
+        some = [items[index] for index in batch]
+        found = self._done(batch, some, partial(self.model.forward, some, heads))
+        return found[0] if found else None
 
-    def _outputs(self, items: list[Prepared], wait: _Wait) -> list[Output] | None:
+    def _done(self, batch: list[int], items: list[Prepared], wait: _Outputs) -> list[Done] | None:
+        outputs = self._outputs(items, wait)
+        if outputs is not None:
+            refused: dict[int, str] = getattr(self.model, "refused", {})
+            return [Done(batch, outputs, refused=dict(refused))]
+        return None if len(batch) > 1 else [Done(batch, None, f"does not fit in memory even alone: {self.shortage}")]
+
+    def _outputs(self, items: list[Prepared], wait: _Outputs) -> list[Output] | None:
+        """The outputs, or None when memory ran out; by then the exception and all that it held are gone."""
         padded = len(items) * max(item.cost for item in items)
         with self.stopwatch.time("encode"):
             self.stopwatch.note(inputs=len(items), cost=padded)
@@ -162,12 +243,6 @@ def checked(output: Output, spec: VectorSpec, count: int, name: str) -> Output:
         return output
     found = f"{output.dtype} {output.shape}" if isinstance(output, np.ndarray) else type(output).__name__
     raise EncodeError(f"encoder {name} gave {found}, wanted float32 {(count, spec.dim)}", hint="this is a bug of the encoder")
-
-
-def refused(model: Model) -> dict[int, str]:
-    """Why items of the model's last batch have no vector, by their place in it; {} for models that refuse nothing."""
-    found: dict[int, str] = getattr(model, "refused", {})
-    return found
 
 
 def empty(count: int, spec: VectorSpec) -> npt.NDArray[np.generic]:

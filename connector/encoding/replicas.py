@@ -8,34 +8,15 @@ batches in a row that nobody can do mean that the model itself is broken, which 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 
-from connector.encoding.microbatches import AHEAD, Replica, refused
-from connector.interfaces import DeviceSpec, Encoder, Head, Output, Prepared
+from connector.encoding.microbatches import AHEAD, Done, Replica, Running, Wait
+from connector.interfaces import DeviceSpec, Encoder, Head, Prepared
 
 TRIES = 3
 """How often a micro-batch is done at most."""
-
-
-@dataclass(slots=True)
-class Done:
-    """A micro-batch that is over.
-
-    Attributes:
-        indices: Of its items.
-        outputs: One a head; None: nobody could do it.
-        problem: Why there are none.
-        refused: Why items have no vector, by their place in the batch, as `Model.refused` says.
-    """
-
-    indices: list[int]
-    outputs: list[Output] | None
-    problem: str = ""
-    refused: dict[int, str] = field(default_factory=dict)
 
 
 class Replicas:
@@ -58,24 +39,21 @@ class Replicas:
         """One that speaks for all of them."""
         return self._copies[0]
 
-    def run(self, items: Sequence[Prepared], heads: Sequence[Head]) -> Iterator[Done]:
-        """Yields every micro-batch, dearest items first; ends early when asked to stop.
+    @property
+    def ahead(self) -> bool:
+        """Whether there is use in giving more before what is under way is done."""
+        return self._pool is not None or self.first.ahead
 
-        Raises:
-            Exception: What the only copy raised, or the last of several when two batches in a row could not be done.
-        """
+    def run(self, items: Sequence[Prepared], heads: Sequence[Head]) -> Running:
+        """The items on their way; iterating raises what the only copy raised, or the last of several when two batches in a row failed."""
         if self._pool is None:
-            for indices, outputs in self.first.run(items, heads):
-                yield _done(self.first, indices, outputs)
-            return
-        order = deque(sorted(range(len(items)), key=lambda index: -items[index].cost))
-        under_way: deque[Future[list[Done]]] = deque()
-        while under_way or (order and not self.first.stop.is_set()):
-            while order and len(under_way) < AHEAD * len(self._copies) and not self.first.stop.is_set():
-                count = max(1, min(one.budget for one in self._copies) // max(1, items[order[0]].cost))
-                batch = [order.popleft() for _ in range(min(count, len(order)))]
-                under_way.append(self._pool.submit(self._halved, items, batch, heads))
-            yield from under_way.popleft().result()
+            return self.first.run(items, heads)
+        pool = self._pool
+
+        def give(batch: list[int]) -> Wait:
+            return pool.submit(self._halved, items, batch, heads).result
+
+        return Running(items, give, lambda: min(one.budget for one in self._copies), AHEAD * len(self._copies), self.first.stop)
 
     def close(self) -> None:
         """Waits for what is under way."""
@@ -96,8 +74,7 @@ class Replicas:
             for attempt in range(TRIES):
                 copy = self._take(failed)
                 try:
-                    outputs = copy.forward([items[index] for index in batch], heads)
-                    done = None if outputs is None and len(batch) > 1 else _done(copy, batch, outputs)
+                    done = copy.forward(items, batch, heads)
                 except Exception as error:
                     failed.append(copy)
                     reason = getattr(error, "message", f"{type(error).__name__}: {error}")[:300]
@@ -157,12 +134,6 @@ class Replicas:
         with self._changed:
             self._hopeless += 1
             return self._hopeless > 1
-
-
-def _done(copy: Replica, indices: list[int], outputs: list[Output] | None) -> Done:
-    if outputs is None:
-        return Done(indices, None, f"does not fit in memory even alone: {copy.shortage}")
-    return Done(indices, outputs, refused=dict(refused(copy.model)))
 
 
 def spread(encoder: Encoder, device: DeviceSpec) -> list[DeviceSpec]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from connector.encoding.probing import Goldens
 from connector.encoding.vectorcache import Vector, VectorCache, input_key
+from connector.flow import Aside
 from connector.interfaces import Output, identity
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Reuse:
 
     def find(self, bindings: Sequence[Binding], keys: Sequence[bytes]) -> dict[bytes, list[Vector]]:
         """One vector a field, for every input that is known to all of them."""
-        spaces = self._spaces(bindings)
+        spaces = self.spaces(bindings)
         if self._cache is None or spaces is None or not keys:
             return {}
         found = [self._cache.find(space, keys) for space in spaces]
@@ -48,18 +49,27 @@ class Reuse:
             keys: Of the inputs that have one and whose vectors are fit, by place in the outputs.
             outputs: One a field.
         """
-        spaces = self._spaces(bindings)
+        spaces = self.spaces(bindings)
         if self._cache is None or spaces is None:
             return
         for space, output in zip(spaces, outputs, strict=True):
             self._cache.add(space, {key: output[place] for place, key in keys.items()})
 
-    def window_made(self) -> None:
-        """What a window needed is there."""
-        if self._cache is not None:
-            self._cache.window_made()
+    def seal(self, aside: Aside | None) -> Callable[[], None]:
+        """What a window needed is there, and goes to disk.
 
-    def _spaces(self, bindings: Sequence[Binding]) -> list[int] | None:
+        Args:
+            aside: Writes it; None: whoever waits for it does.
+
+        Returns:
+            A function that waits until it is there.
+        """
+        if self._cache is None:
+            return lambda: None
+        self._cache.seal()
+        return self._cache.keep if aside is None else aside.do(self._cache.keep).result
+
+    def spaces(self, bindings: Sequence[Binding]) -> list[int] | None:
         """Where each field's vectors are; None where one cannot be told yet."""
         if self._cache is None or any(binding.ragged for binding in bindings):
             return None

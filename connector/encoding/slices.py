@@ -28,7 +28,7 @@ SLICE = 16
 """Inputs that one worker prepares at a time."""
 
 MAX_PREPARED = 64 << 20
-"""Most bytes of prepared inputs that are sorted together; about three times as much is held at a time."""
+"""Most bytes of prepared inputs that are sorted together; about four times as much is held at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +61,11 @@ class Group:
     device: DeviceSpec
     bindings: list[Binding]
     prepare: Callable[[Any], Prepared]
+
+    @property
+    def model(self) -> tuple[int, DeviceSpec]:
+        """Names the model that is opened for them, which other groups may share."""
+        return id(self.encoder), self.device
 
     @property
     def name(self) -> str:

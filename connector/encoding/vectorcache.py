@@ -18,7 +18,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,9 @@ from connector.record import fingerprint
 
 Vector = npt.NDArray[np.float32] | Mapping[int, float]
 """A dense vector (dim,), or a sparse one."""
+
+_Packed: TypeAlias = dict[tuple[int, bytes], bytes]
+"""Numbers as they are stored, by space and input."""
 
 FORMAT = 1
 """Version of the file; another one is made anew."""
@@ -57,9 +60,11 @@ class VectorCache:
 
     def __init__(self, path: Path, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._mutex = threading.Lock()
+        self._mutex, self._reading, self._writing = threading.Lock(), threading.Lock(), threading.Lock()
         self._connection: sqlite3.Connection | None = None
-        self._pending: dict[tuple[int, bytes], bytes] = {}
+        self._reader: sqlite3.Connection | None = None
+        self._pending: _Packed = {}
+        self._sealed: deque[_Packed] = deque()
         self._windows: deque[int] = deque()
         self._safe = 0
         self.problem = ""
@@ -67,16 +72,20 @@ class VectorCache:
         if max_bytes > 0:
             with self._harmless():
                 self._connection = _open(path)
+                self._reader = sqlite3.connect(path, timeout=30, check_same_thread=False)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._write()
-        with self._harmless(), self._mutex:
-            if self._connection is not None:
-                self._connection.close()
-        self._connection = None
+        self.seal()
+        while self._sealed:
+            self.keep()
+        with self._harmless(), self._reading, self._writing:
+            for connection in (self._reader, self._connection):
+                if connection is not None:
+                    connection.close()
+        self._reader = self._connection = None
 
     @contextlib.contextmanager
     def _harmless(self) -> Iterator[None]:
@@ -85,7 +94,7 @@ class VectorCache:
             yield
         except (sqlite3.Error, OSError) as error:
             self.problem = self.problem or f"{type(error).__name__}: {error}"
-            self._connection = None
+            self._reader = self._connection = None
 
     def space(self, identity: Mapping[str, Any], name: str, goldens: Goldens) -> int | None:
         """Where the vectors of one encoder are; None if it cannot be told, or the cache is out of use.
@@ -101,7 +110,7 @@ class VectorCache:
         golden = None if pinned else goldens.vectors.get(name)
         if not pinned and golden is None:
             return None
-        with self._harmless(), self._mutex:
+        with self._harmless(), self._writing:
             if self._connection is not None:
                 return self._space(self._connection, fingerprint({"encoder": text}), golden)
         return None
@@ -117,15 +126,16 @@ class VectorCache:
 
     def find(self, space: int, inputs: Sequence[bytes]) -> dict[bytes, Vector]:
         """The vectors of those inputs that are known, by `input_key`."""
-        found: dict[bytes, Vector] = {}
-        with self._harmless(), self._mutex:
-            found |= {key: _unpacked(self._pending[space, key]) for key in inputs if (space, key) in self._pending}
-            for start in range(0, len(inputs), _SOME):
-                if self._connection is None:
+        with self._mutex:
+            found = {key: _unpacked(some[space, key]) for some in (*self._sealed, self._pending) for key in inputs if (space, key) in some}
+        left = [key for key in inputs if key not in found]
+        with self._harmless(), self._reading:
+            for start in range(0, len(left), _SOME):
+                if self._reader is None:
                     break
-                some = inputs[start : start + _SOME]
+                some = left[start : start + _SOME]
                 query = f"SELECT input, data FROM vectors WHERE space = ? AND input IN ({','.join('?' * len(some))})"  # noqa: S608 - question marks
-                found |= {key: _unpacked(data) for key, data in self._connection.execute(query, (space, *some))}
+                found |= {key: _unpacked(data) for key, data in self._reader.execute(query, (space, *some))}
         return found
 
     def add(self, space: int, vectors: Mapping[bytes, Vector]) -> None:
@@ -137,26 +147,40 @@ class VectorCache:
 
     def window_made(self) -> None:
         """Writes what was added for a window; from now on it waits to be committed."""
-        self._write()
-        with self._harmless(), self._mutex:
-            if self._connection is not None:
-                self._windows.append(int(self._connection.execute("SELECT ifnull(max(seq), 0) FROM vectors").fetchone()[0]))
+        self.seal()
+        self.keep()
 
-    def _write(self) -> None:
-        """One short transaction, because jobs may share the file."""
-        with self._harmless(), self._mutex:
-            if self._connection is None or not self._pending:
-                return
-            rows = [(space, key, data) for (space, key), data in self._pending.items()]
+    def seal(self) -> None:
+        """What was added is all that a window needed."""
+        with self._mutex:
+            self._sealed.append(self._pending)
             self._pending = {}
-            with self._connection:
-                added = self._connection.executemany("INSERT OR IGNORE INTO vectors (space, input, data) VALUES (?, ?, ?)", rows).rowcount
-                size = added * (_OVERHEAD + sum(len(data) for _, _, data in rows) // len(rows))
-                self._connection.execute("UPDATE size SET bytes = bytes + ?", (size,))
+
+    def keep(self) -> None:
+        """Writes the vectors of the window that was sealed first: beside what is found and added, so from any thread."""
+        with self._harmless(), self._writing:
+            try:
+                if self._connection is not None:
+                    self._insert(self._connection, self._sealed[0])
+                    self._windows.append(int(self._connection.execute("SELECT ifnull(max(seq), 0) FROM vectors").fetchone()[0]))
+            finally:
+                with self._mutex:
+                    self._sealed.popleft()  # not before they are found on disk
+
+    @staticmethod
+    def _insert(connection: sqlite3.Connection, some: _Packed) -> None:
+        """One short transaction, because jobs may share the file."""
+        if not some:
+            return
+        rows = [(space, key, data) for (space, key), data in some.items()]
+        with connection:
+            added = connection.executemany("INSERT OR IGNORE INTO vectors (space, input, data) VALUES (?, ?, ?)", rows).rowcount
+            size = added * (_OVERHEAD + sum(len(data) for _, _, data in rows) // len(rows))
+            connection.execute("UPDATE size SET bytes = bytes + ?", (size,))
 
     def window_committed(self) -> None:
         """The oldest window that waited is in Milvus and in the ledger: its vectors may now make room."""
-        with self._harmless(), self._mutex:
+        with self._harmless(), self._writing:
             self._safe = self._windows.popleft() if self._windows else self._safe
             if self._connection is not None and self._bytes(self._connection) > self._max_bytes:
                 self._evict(self._connection)

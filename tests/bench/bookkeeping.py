@@ -31,7 +31,7 @@ from tests.bench.rounds import Benchmark, Measured, main
 WORDS = ("sync", "vector", "window", "ledger", "document", "encoder", "collection", "milvus", "schema", "index")
 CALLS: dict[str, list[tuple[Any, str]]] = {
     "ledger": [*((Ledger, name) for name in ("known", "see", "begin", "complete", "keys_of")), (rows, "lineage")],
-    "cache": [*((VectorCache, name) for name in ("find", "add", "window_made", "window_committed")), (reuse, "input_key")],
+    "cache": [*((VectorCache, name) for name in ("find", "add", "seal", "keep", "window_committed")), (reuse, "input_key")],
     "model": [(Replica, "_forward")],
 }
 KINDS = ("clock", "cpu")

@@ -6,9 +6,10 @@ import threading
 from collections.abc import Callable, Sequence
 
 import numpy as np
+import pytest
 
 from connector.encoding.microbatches import EncodingCounters, Replica
-from connector.errors import OutOfMemory
+from connector.errors import EncodeError, OutOfMemory
 from connector.interfaces import Head, Output, Prepared
 from connector.stopwatch import Stopwatch
 
@@ -70,8 +71,8 @@ def test_the_next_one_is_submitted_before_the_one_under_way_is_waited_for() -> N
     first, second, third = [0, 1], [2, 3, 4, 5], [6]
     order = [("submit", first), ("submit", second), ("wait", first), ("submit", third), ("wait", second), ("wait", third)]
     assert model.asked == order
-    assert [indices for indices, _ in found] == [first, second, third]
-    assert all(outputs is not None and _numbers(outputs) == indices for indices, outputs in found)
+    assert [done.indices for done in found] == [first, second, third]
+    assert all(done.outputs is not None and _numbers(done.outputs) == done.indices for done in found)
 
 
 def test_what_does_not_fit_comes_again_in_halves_and_loses_nothing() -> None:
@@ -79,23 +80,50 @@ def test_what_does_not_fit_comes_again_in_halves_and_loses_nothing() -> None:
     model = Queue(budget=80, room=20)
     replica = _replica(model)
     found = list(replica.run(_items(*[10] * 16), HEADS))
-    assert sorted(index for indices, _ in found for index in indices) == list(range(16))
-    assert all(outputs is not None and _numbers(outputs) == indices for indices, outputs in found)
+    assert sorted(index for done in found for index in done.indices) == list(range(16))
+    assert all(done.outputs is not None and _numbers(done.outputs) == done.indices for done in found)
     assert replica.budget == 20
     assert replica.counters.encoded == 16
 
 
 def test_one_that_does_not_fit_alone_is_told_apart() -> None:
     """The others go through."""
-    found = {tuple(indices): outputs for indices, outputs in _replica(Queue(budget=60, room=20)).run(_items(50, 10, 10), HEADS)}
-    assert found[0,] is None
-    assert sorted(index for indices, outputs in found.items() if outputs is not None for index in indices) == [1, 2]
+    found = list(_replica(Queue(budget=60, room=20)).run(_items(50, 10, 10), HEADS))
+    assert [(done.indices, done.problem) for done in found if done.outputs is None] == [
+        ([0], "does not fit in memory even alone: too much")
+    ]
+    assert sorted(index for done in found if done.outputs is not None for index in done.indices) == [1, 2]
 
 
 def test_a_stop_waits_for_nothing_that_is_queued() -> None:
     """The batch that was waited for is the last one."""
     stop, model = threading.Event(), Queue(budget=10)
-    for indices, _ in _replica(model, stop).run(_items(10, 10, 10, 10), HEADS):
-        assert indices == [0]
+    for done in _replica(model, stop).run(_items(10, 10, 10, 10), HEADS):
+        assert done.indices == [0]
         stop.set()
     assert [numbers for what, numbers in model.asked if what == "wait"] == [[0]]
+
+
+def test_an_error_of_the_next_one_loses_nothing_of_this_one() -> None:
+    """A model that refuses a micro-batch when it is given it: what was under way comes first, and the error where it is waited for."""
+    model = Queue(budget=10)
+    submit = model.submit
+
+    def refuses(items: Sequence[Prepared], heads: Sequence[Head]) -> Callable[[], list[Output]]:
+        if items[0].data == 2:
+            raise EncodeError("no twos")
+        return submit(items, heads)
+
+    model.submit = refuses  # type: ignore[method-assign]
+    running = iter(_replica(model).run(_items(10, 10, 10, 10), HEADS))
+    assert [next(running).indices, next(running).indices] == [[0], [1]]
+    with pytest.raises(EncodeError, match="no twos"):
+        next(running)
+
+
+def test_it_is_known_how_far_it_is() -> None:
+    """Given: nothing is left that the model has not got; over: nothing is left that was not waited for."""
+    running = _replica(Queue(budget=10)).run(_items(10, 10, 10), HEADS)
+    told = [(running.given, running.over)]
+    told += [(running.given, running.over) for _ in running]
+    assert told == [(False, False), (True, False), (True, False), (True, True)]

@@ -187,6 +187,45 @@ def test_without_room_nothing_is_kept() -> None:
     assert run(vector_cache="0", options=connector.Options(full_refresh=True)).encoded == 20
 
 
+def test_what_comes_after_a_window_is_not_kept_with_it() -> None:
+    """Vectors of the next window that are there before this one is written stay out of it: its commit must not let them go."""
+    some = {part: {key(f"{part}-{number}"): np.zeros(128, dtype=np.float32) for number in range(100)} for part in range(2)}
+    with VectorCache(Path("v.db"), 10_000) as cache:
+        cache.add(1, some[0])
+        cache.seal()
+        cache.add(1, some[1])
+        cache.keep()
+        assert all(len(cache.find(1, list(one))) == 100 for one in some.values())
+        cache.seal()
+        cache.keep()
+        cache.window_committed()
+        assert [len(cache.find(1, list(one))) for one in some.values()] == [0, 100]
+        cache.window_committed()
+        assert len(cache.find(1, list(some[1]))) < 100
+
+
+def test_what_is_sealed_is_written_at_the_end() -> None:
+    """A run that ends between two windows keeps both."""
+    with VectorCache(Path("v.db"), 1 << 20) as cache:
+        cache.add(1, {key("a"): fake_vector("a")})
+        cache.seal()
+        cache.add(1, {key("b"): fake_vector("b")})
+    with VectorCache(Path("v.db"), 1 << 20) as cache:
+        assert set(cache.find(1, [key("a"), key("b")])) == {key("a"), key("b")}
+
+
+def test_finding_does_not_wait_for_writing() -> None:
+    """Nor does adding: the thread that feeds the model does both while another one writes."""
+    with VectorCache(Path("v.db"), 1 << 20) as cache:
+        cache.add(1, {key("a"): fake_vector("a")})
+        cache.window_made()
+        with cache._writing:
+            cache.add(1, {key("b"): fake_vector("b")})
+            cache.seal()
+            assert set(cache.find(1, [key("a"), key("b"), key("c")])) == {key("a"), key("b")}
+        cache.keep()
+
+
 def test_two_at_once_share_a_file() -> None:
     """Writers wait for each other and lose nothing."""
     problems: list[str] = []
