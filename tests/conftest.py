@@ -15,6 +15,7 @@ import typer.main
 
 from connector import registry
 from connector.milvus.settings import MilvusSettings
+from connector.observe import masking
 from connector.testing.server_files import unsupported
 from tests.secrets import left_in, shown
 
@@ -32,8 +33,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.fixture(autouse=True)
 def _own_world(_no_secret_in_files: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A test finds its own working folder and cache, and no hub."""
+    """A test finds its own working folder and cache, no hub, and no secret of another test to be masked."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(masking, "_KNOWN", set(masking._KNOWN))
     monkeypatch.setenv("CONNECTOR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in ("MILVUS_URI", "MILVUS_TOKEN", "CONNECTOR_FAILPOINT"):

@@ -59,7 +59,7 @@ def _configured(tokenizer: tokenizers.Tokenizer, max_tokens: int | None, *, lowe
 
 @dataclass(frozen=True)
 class TextPreparer:
-    """Prepares one text; picklable, because it is nothing but names and numbers.
+    """Prepares one text; picklable, as names and numbers: the tokenizer is loaded where it is needed.
 
     Attributes:
         tokenizer: Path of the tokenizer.json.
@@ -81,11 +81,17 @@ class TextPreparer:
         Raises:
             RowError: The input is no text, is blank, or is not valid Unicode.
         """
-        tokenizer = load_tokenizer(self.tokenizer, max_tokens=self.max_tokens, lowercase=self.lowercase)
-        [encoding] = tokenizer.encode_batch_fast([self.prompt + checked(text)])  # `encode` keeps the interpreter's lock while it works
+        [encoding] = self._loaded.encode_batch_fast([self.prompt + checked(text)])  # `encode` keeps the interpreter's lock while it works
         ids = np.asarray(encoding.ids, dtype=np.int32)
         ids[: self.left_out] = ~ids[: self.left_out]
         return Prepared(ids, len(ids), ids.nbytes, truncated=bool(encoding.overflowing))
+
+    @functools.cached_property
+    def _loaded(self) -> tokenizers.Tokenizer:
+        return load_tokenizer(self.tokenizer, max_tokens=self.max_tokens, lowercase=self.lowercase)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name != "_loaded"}
 
 
 def checked(text: object) -> str:
