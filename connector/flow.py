@@ -94,16 +94,7 @@ class Ahead(Generic[T]):
 
     def __init__(self, items: Iterable[T], depth: int, size: Callable[[T], int] | None, max_bytes: int) -> None:
         self._pending: deque[Future[_Chunk[T]]] = deque()
-        self._items = self._begin(iter(items), depth, _Room(size, max_bytes))
-
-    def _begin(self, source: Iterator[T], depth: int, room: _Room[T]) -> Iterator[T]:
-        try:
-            if depth == 0:
-                yield from source
-            else:
-                yield from _overlap(repeat(partial(_take, source, 1)), 1, depth, room, self._pending)
-        finally:
-            close(source)
+        self._items = _ahead(iter(items), depth, _Room(size, max_bytes), self._pending)
 
     def __iter__(self) -> Self:
         return self
@@ -119,6 +110,16 @@ class Ahead(Generic[T]):
     def close(self) -> None:
         """Waits for what is under way, then closes the items."""
         close(self._items)
+
+
+def _ahead(source: Iterator[T], depth: int, room: _Room[T], pending: deque[Future[_Chunk[T]]]) -> Iterator[T]:
+    try:
+        if depth == 0:
+            yield from source
+        else:
+            yield from _overlap(repeat(partial(_take, source, 1)), 1, depth, room, pending)
+    finally:
+        close(source)
 
 
 def prefetch(items: Iterable[T], *, depth: int, size: Callable[[T], int] | None = None, max_bytes: int = 1 << 62) -> Ahead[T]:

@@ -192,8 +192,8 @@ class Model(Protocol):
         precision: What it computes in, for the report: fp32, bf16 or fp16.
         refused: Optional. Why item i of the last `forward` has no vector (its output is NaN then), by i: for models that learn only from a
             server that an input cannot be encoded.
-        submit: Optional. As `forward`, but returns at once, with a function that waits for the outputs and raises what went wrong; then the
-            next micro-batch is submitted before the one under way is waited for.
+        submit: Optional, may be None. As `forward`, but returns at once, with a function that waits for the outputs and raises what went
+            wrong; then the next micro-batch is submitted before the one under way is waited for.
     """
 
     budget: int

@@ -122,16 +122,15 @@ class Encoding:
         """The windows, each with a function that waits until its vectors are on disk."""
         batches, lots = self._prepared(windows), deque[Lot]()
         try:
-            for batch in batches:
-                lots.append(self._lots.begin(batch, lots))
-                while lots and not self._stop.is_set():
-                    self._lots.complete(lots[0], partial(self._look_ahead, lots, batches))
-                    lot = lots.popleft()
-                    if lot.group is None:
-                        self._quantise(lot.window)
-                        yield lot.window, self._reuse.seal(aside if self.workers else None)
+            while not self._stop.is_set() and (lots or self._begin(lots, batches)):
+                self._lots.complete(lots[0], partial(self._look_ahead, lots, batches))
                 if self._stop.is_set():
-                    return
+                    break
+                lot = lots.popleft()
+                if lot.group is None:
+                    self._quantise(lot.window)
+                    yield lot.window, self._reuse.seal(aside if self.workers else None)
+            self._lots.end(lots)
         finally:
             batches.close()
 
@@ -140,18 +139,25 @@ class Encoding:
         slices = parallel_map(prepare, cut(windows, self._groups, self._ready), workers=self.workers, ahead=self.workers + 2)
         return prefetch(merged(slices), depth=min(self.workers, 2), size=lambda batch: batch.nbytes, max_bytes=MAX_PREPARED)
 
+    def _begin(self, lots: deque[Lot], batches: Ahead[Slice]) -> bool:
+        """Begins the next lot, if there is one."""
+        batch = next(batches, None)
+        if batch is not None:
+            lots.append(self._lots.begin(batch, lots))
+        return batch is not None
+
     def _look_ahead(self, lots: deque[Lot], batches: Ahead[Slice]) -> None:
-        """Gives a model what is prepared, if it was given all that comes before: two lots at a time, and one model at a time."""
-        while len(lots) < AHEAD and all(lot.given for lot in lots):
-            under_way = [lot for lot in lots if lot.under_way]
-            batch = batches.peek()
-            if batch is None or len(under_way) > 1 or not all(self._continues(lot.group, batch.group) for lot in under_way):
+        """While a model is at work, gives it what is prepared, if it was given all that comes before; two lots at a time."""
+        while len(lots) < AHEAD and all(lot.given and lot.error is None for lot in lots) and not self._stop.is_set():
+            under_way, batch = [lot for lot in lots if lot.under_way], batches.peek()
+            if len(under_way) != 1 or batch is None or not self._continues(under_way[0].group, batch.group):
                 return
-            lots.append(self._lots.begin(next(batches), lots))
+            self._begin(lots, batches)
 
     def _continues(self, one: Group | None, other: Group | None) -> bool:
         """Whether a model that is at work takes another lot before that is done; the end of a window is no work."""
-        return one is None or other is None or (one.model == other.model and self._replicas[one.model].ahead)
+        copies = self._replicas.get(one.model) if one is not None else None
+        return one is None or other is None or (one.model == other.model and copies is not None and copies.ahead)
 
     def _quantise(self, window: Window) -> None:
         """Makes the small types of a whole window; the first one of a generation fits the scale."""

@@ -45,8 +45,8 @@ class Lot:
         group: The fields to fill; None: it is the window's end.
         waiting: Inputs that were not given to the model.
         new: Those that were, in this order.
-        keys: By space and content what will be known when these are done.
-        running: The model's work on them.
+        keys: By space and content what will be known, or is known to come to nothing, when the lot is complete.
+        running: The model's work on the new ones.
         error: What went wrong when they were given to it; to be raised when their turn has come.
     """
 
@@ -61,12 +61,12 @@ class Lot:
     @property
     def given(self) -> bool:
         """Whether the model was given all that it is to be given."""
-        return self.running is None or self.running.given
+        return not self.waiting and (self.running is None or self.running.given)
 
     @property
     def under_way(self) -> bool:
-        """Whether the model has not done all of that."""
-        return self.running is not None and not self.running.over
+        """Whether the model has still to do, or to be given, some of that."""
+        return bool(self.waiting) or (self.running is not None and not self.running.over)
 
 
 class Lots:
@@ -113,7 +113,7 @@ class Lots:
 
         Args:
             lot: The lot.
-            meanwhile: Called whenever the model may have nothing more to do.
+            meanwhile: Called before the model is waited for.
 
         Raises:
             EncodeError: A model failed.
@@ -121,13 +121,23 @@ class Lots:
         """
         if lot.error is not None:
             raise lot.error
+        if lot.group is None:
+            return
         with traces.within(lot.window):
-            while lot.group is not None and (lot.running is not None or lot.waiting) and not self._stop.is_set():
+            self._place_waiting(lot, lot.group)
+            while (lot.running is not None or lot.waiting) and not self._stop.is_set():
                 meanwhile()
                 for done in lot.running or ():
                     meanwhile()
                     self._place_done(lot, lot.group, done)
                 self._give(lot, lot.group)
+
+    def end(self, lots: Iterable[Lot]) -> None:
+        """After a stop: keeps what comes of those micro-batches that a model does to their end, since they are paid for."""
+        for lot in lots:
+            if lot.group is not None:
+                for done in lot.running or ():
+                    self._place_done(lot, lot.group, done)
 
     def _sorted(self, batch: Slice, group: Group) -> list[_New]:
         """The inputs that were not known when they were prepared, equal ones once; what was known is placed, and the rest marked."""
@@ -147,24 +157,29 @@ class Lots:
 
     def _give(self, lot: Lot, group: Group, under_way: Container[tuple[int, bytes]] = ()) -> None:
         """Gives the model those of the waiting inputs whose vectors are neither known nor under way."""
-        known = self._reuse.find(group.bindings, [one.key for one in lot.waiting if one.key is not None])
-        found = [(known[one.key], one.rows) for one in lot.waiting if one.key is not None and one.key in known]
-        left = [one for one in lot.waiting if one.key not in known]
-        spaces, new = self._reuse.spaces(group.bindings) or (), list[_New]()
-        lot.waiting = []
-        for one in left:
+        self._place_waiting(lot, group)
+        spaces, new, waiting = self._reuse.spaces(group.bindings) or (), list[_New](), list[_New]()
+        for one in lot.waiting:
             waits = one.key is not None and any((space, one.key) in under_way for space in spaces)
-            (lot.waiting if waits else new).append(one)
+            (waiting if waits else new).append(one)
         if new and self._stored is not None:
             with self._stopwatch.time("reread"):
                 back = self._stored.find(lot.window, group.bindings, [one.rows for one in new])
-            found += [(vectors, new[number].rows) for number, vectors in back.items()]
+            self._place_known(lot.window, group, [(vectors, new[number].rows) for number, vectors in back.items()])
             new = [one for number, one in enumerate(new) if number not in back]
-        self._place_known(lot.window, group, found)
-        lot.new, lot.running = new, None
+        lot.waiting, lot.new, lot.running = waiting, new, None
         if new and not self._stop.is_set():
             lot.running = self._copies(group).run([one.item for one in new], [binding.head for binding in group.bindings])
-            lot.keys = {(space, one.key) for space in self._reuse.spaces(group.bindings) or () for one in new if one.key is not None}
+        spaces = self._reuse.spaces(group.bindings) or ()
+        lot.keys = {(space, one.key) for space in spaces for one in (*new, *waiting) if one.key is not None}
+
+    def _place_waiting(self, lot: Lot, group: Group) -> None:
+        """Those of the waiting inputs whose vectors are known by now wait no more."""
+        known = self._reuse.find(group.bindings, [one.key for one in lot.waiting if one.key is not None])
+        self._place_known(
+            lot.window, group, [(known[one.key], one.rows) for one in lot.waiting if one.key is not None and one.key in known]
+        )
+        lot.waiting = [one for one in lot.waiting if one.key not in known]
 
     def _place_known(self, window: Window, group: Group, found: Sequence[tuple[list[Vector], list[int]]]) -> None:
         self._counters.reused += len(found)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
@@ -57,7 +57,8 @@ class Running:
         give: Hands the items of these indices to the model.
         budget: Cost of the next micro-batch.
         most: Micro-batches that the model has at a time.
-        stop: Ends it between two; what the model was given by then and nobody waited for is lost.
+        stop: Ends it between two.
+        drain: Whether micro-batches that the model has by then are waited for; else they are lost.
     """
 
     def __init__(
@@ -67,9 +68,12 @@ class Running:
         budget: Callable[[], int],
         most: int,
         stop: threading.Event,
+        *,
+        drain: bool = False,
     ) -> None:
-        self._items, self._give, self._budget, self._most, self._stop = items, give, budget, most, stop
-        self._order = deque(sorted(range(len(items)), key=lambda index: -items[index].cost))
+        self._items, self._give, self._budget, self._most, self._stop, self._drain = items, give, budget, most, stop, drain
+        self._order: deque[int] = deque()
+        self._put_back(range(len(items)))
         self._under_way: deque[tuple[list[int], Wait]] = deque()
         self._hand_over()
 
@@ -84,13 +88,17 @@ class Running:
         return not self._order and not self._under_way
 
     def __iter__(self) -> Iterator[Done]:
-        while self._under_way and not self._stop.is_set():
+        while self._under_way and (self._drain or not self._stop.is_set()):
             batch, wait = self._under_way.popleft()
             found = wait()
             if found is None:
-                self._order.extendleft(reversed(batch))
+                self._put_back(batch)
             self._hand_over()
             yield from found or ()
+
+    def _put_back(self, batch: Iterable[int]) -> None:
+        """Has these given to the model, dearest first: a micro-batch is cut by the cost of its first item."""
+        self._order = deque(sorted([*batch, *self._order], key=lambda index: -self._items[index].cost))
 
     def _hand_over(self) -> None:
         """Gives the model what it takes. An error is raised where the micro-batch is waited for: others are under way."""
@@ -162,6 +170,7 @@ class Replica:
         stop: Ends a run between two micro-batches.
         budget: Cost of a micro-batch; starts as the model's, shrinks when memory runs out.
         shortage: What the model said when memory last ran out.
+        submit: The model's, if it can be given a micro-batch before the one under way is done.
     """
 
     model: Model
@@ -171,25 +180,22 @@ class Replica:
     stop: threading.Event
     budget: int = field(init=False)
     shortage: str = field(init=False, default="")
+    submit: Callable[[Sequence[Prepared], Sequence[Head]], _Outputs] | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.budget = self.model.budget
-
-    @property
-    def ahead(self) -> bool:
-        """Whether the model can be given a micro-batch before the one under way is done."""
-        return hasattr(self.model, "submit")
+        self.submit = getattr(self.model, "submit", None)
 
     def run(self, items: Sequence[Prepared], heads: Sequence[Head]) -> Running:
         """The items on their way; iterating raises EncodeError if the model fails."""
-        submit: Callable[..., _Outputs] | None = getattr(self.model, "submit", None)
 
         def give(batch: list[int]) -> Wait:
-            some = [items[index] for index in batch]
-            outputs = partial(self.model.forward, some, heads) if submit is None else submit(some, heads)
+            some, since = [items[index] for index in batch], self.stopwatch.now()
+            outputs = partial(self.model.forward, some, heads) if self.submit is None else self.submit(some, heads)
+            self.stopwatch.lap("encode", since)
             return partial(self._done, batch, some, outputs)
 
-        return Running(items, give, lambda: self.budget, 1 if submit is None else AHEAD, self.stop)
+        return Running(items, give, lambda: self.budget, 1 if self.submit is None else AHEAD, self.stop)
 
     def forward(self, items: Sequence[Prepared], batch: list[int], heads: Sequence[Head]) -> Done | None:
         """What comes of these items; None if they do not fit in memory and may be cut."""

@@ -42,18 +42,21 @@ class Replicas:
     @property
     def ahead(self) -> bool:
         """Whether there is use in giving more before what is under way is done."""
-        return self._pool is not None or self.first.ahead
+        return self._pool is not None or self.first.submit is not None
 
     def run(self, items: Sequence[Prepared], heads: Sequence[Head]) -> Running:
         """The items on their way; iterating raises what the only copy raised, or the last of several when two batches in a row failed."""
         if self._pool is None:
             return self.first.run(items, heads)
-        pool = self._pool
+        pool, stop = self._pool, self.first.stop
+
+        def work(batch: list[int]) -> list[Done]:
+            return [] if stop.is_set() else self._halved(items, batch, heads)
 
         def give(batch: list[int]) -> Wait:
-            return pool.submit(self._halved, items, batch, heads).result
+            return pool.submit(work, batch).result
 
-        return Running(items, give, lambda: min(one.budget for one in self._copies), AHEAD * len(self._copies), self.first.stop)
+        return Running(items, give, lambda: min(one.budget for one in self._copies), AHEAD * len(self._copies), stop, drain=True)
 
     def close(self) -> None:
         """Waits for what is under way."""

@@ -70,7 +70,7 @@ class VectorCache:
         self.problem = ""
         """Why the cache is out of use; "" if it works."""
         if max_bytes > 0:
-            with self._harmless():
+            with self._using():
                 self._connection = _open(path)
                 self._reader = sqlite3.connect(path, timeout=30, check_same_thread=False)
 
@@ -81,20 +81,20 @@ class VectorCache:
         self.seal()
         while self._sealed:
             self.keep()
-        with self._harmless(), self._reading, self._writing:
-            for connection in (self._reader, self._connection):
-                if connection is not None:
+        for connection in (self._reader, self._connection):
+            if connection is not None:
+                with contextlib.suppress(sqlite3.Error):
                     connection.close()
         self._reader = self._connection = None
 
     @contextlib.contextmanager
-    def _harmless(self) -> Iterator[None]:
-        """A cache that fails is put out of use; the run goes on without it."""
-        try:
-            yield
-        except (sqlite3.Error, OSError) as error:
-            self.problem = self.problem or f"{type(error).__name__}: {error}"
-            self._reader = self._connection = None
+    def _using(self, *, reader: bool = False) -> Iterator[sqlite3.Connection | None]:
+        """A connection for oneself, which finds only, or writes; None if the cache is out of use. One that fails puts it out of use."""
+        with self._reading if reader else self._writing:
+            try:
+                yield None if self.problem else self._reader if reader else self._connection
+            except (sqlite3.Error, OSError) as error:
+                self.problem = self.problem or f"{type(error).__name__}: {error}"
 
     def space(self, identity: Mapping[str, Any], name: str, goldens: Goldens) -> int | None:
         """Where the vectors of one encoder are; None if it cannot be told, or the cache is out of use.
@@ -110,9 +110,9 @@ class VectorCache:
         golden = None if pinned else goldens.vectors.get(name)
         if not pinned and golden is None:
             return None
-        with self._harmless(), self._writing:
-            if self._connection is not None:
-                return self._space(self._connection, fingerprint({"encoder": text}), golden)
+        with self._using() as connection:
+            if connection is not None:
+                return self._space(connection, fingerprint({"encoder": text}), golden)
         return None
 
     def _space(self, connection: sqlite3.Connection, identity: str, golden: npt.NDArray[np.float32] | None) -> int:
@@ -129,20 +129,20 @@ class VectorCache:
         with self._mutex:
             found = {key: _unpacked(some[space, key]) for some in (*self._sealed, self._pending) for key in inputs if (space, key) in some}
         left = [key for key in inputs if key not in found]
-        with self._harmless(), self._reading:
+        with self._using(reader=True) as connection:
             for start in range(0, len(left), _SOME):
-                if self._reader is None:
+                if connection is None:
                     break
                 some = left[start : start + _SOME]
                 query = f"SELECT input, data FROM vectors WHERE space = ? AND input IN ({','.join('?' * len(some))})"  # noqa: S608 - question marks
-                found |= {key: _unpacked(data) for key, data in self._reader.execute(query, (space, *some))}
+                found |= {key: _unpacked(data) for key, data in connection.execute(query, (space, *some))}
         return found
 
     def add(self, space: int, vectors: Mapping[bytes, Vector]) -> None:
         """Keeps vectors; they are safe on disk after `window_made`."""
         packed = {(space, key): _packed(vector) for key, vector in vectors.items()}
         with self._mutex:
-            if self._connection is not None:
+            if self._connection is not None and not self.problem:
                 self._pending |= packed
 
     def window_made(self) -> None:
@@ -158,11 +158,11 @@ class VectorCache:
 
     def keep(self) -> None:
         """Writes the vectors of the window that was sealed first: beside what is found and added, so from any thread."""
-        with self._harmless(), self._writing:
+        with self._using() as connection:
             try:
-                if self._connection is not None:
-                    self._insert(self._connection, self._sealed[0])
-                    self._windows.append(int(self._connection.execute("SELECT ifnull(max(seq), 0) FROM vectors").fetchone()[0]))
+                if connection is not None:
+                    self._insert(connection, self._sealed[0])
+                    self._windows.append(int(connection.execute("SELECT ifnull(max(seq), 0) FROM vectors").fetchone()[0]))
             finally:
                 with self._mutex:
                     self._sealed.popleft()  # not before they are found on disk
@@ -180,10 +180,10 @@ class VectorCache:
 
     def window_committed(self) -> None:
         """The oldest window that waited is in Milvus and in the ledger: its vectors may now make room."""
-        with self._harmless(), self._writing:
+        with self._using() as connection:
             self._safe = self._windows.popleft() if self._windows else self._safe
-            if self._connection is not None and self._bytes(self._connection) > self._max_bytes:
-                self._evict(self._connection)
+            if connection is not None and self._bytes(connection) > self._max_bytes:
+                self._evict(connection)
 
     @staticmethod
     def _bytes(connection: sqlite3.Connection) -> int:

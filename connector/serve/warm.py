@@ -168,6 +168,9 @@ class _Shared:
 class _Turns:
     """A shared model as one run sees it: each pass waits for its turn, and what the model says of its last pass is kept with this run."""
 
+    submit = None
+    """The model's own would pass by the turnstile: one run's micro-batches would be under way while another has the model."""
+
     def __init__(self, warm: _Warm, owner: Owner) -> None:
         self._warm, self._owner = warm, owner
         self.refused: dict[int, str] = {}

@@ -24,6 +24,7 @@ from connector.interfaces import DeviceSpec, Head, Model, Output, Prepared
 from connector.record import Window
 from connector.testing.encoders import FakeEncoder, fake_vector
 from tests.encoding.test_encoding import collection, vector_field, window, words
+from tests.encoding.test_microbatches import Queue, _items, _replica
 
 
 class Eager(FakeEncoder):
@@ -254,7 +255,8 @@ def test_windows_without_anything_new_are_bounded() -> None:
         __next__ = peek
 
     with Encoding(bound(Eager()), {}) as encoding:
-        lots, endless = deque([Lot(window(), None)]), Endless()
+        busy = Lot(window(), None, running=_replica(Queue(budget=1)).run(_items(1), [Head()]))
+        lots, endless = deque([busy]), Endless()
         encoding._look_ahead(lots, endless)  # type: ignore[arg-type]  # it has what is needed
         assert len(lots) == AHEAD
 

@@ -86,6 +86,16 @@ def test_what_does_not_fit_comes_again_in_halves_and_loses_nothing() -> None:
     assert replica.counters.encoded == 16
 
 
+@pytest.mark.parametrize("costs", [[9, 9, 2, 9], [50, 50, 50, 9, 9, 2], [9] * 5 + [2] * 3])
+def test_two_that_do_not_fit_come_to_an_end(costs: list[int]) -> None:
+    """What is cut anew is sorted among what is left: a micro-batch that is cut by a cheap item's cost would never become smaller."""
+    model = Queue(budget=64, room=13)
+    found = list(_replica(model).run(_items(*costs), HEADS))
+    assert sorted(index for done in found for index in done.indices) == list(range(len(costs)))
+    assert all(done.outputs is not None or costs[done.indices[0]] > 13 for done in found)
+    assert len(model.asked) < 100
+
+
 def test_one_that_does_not_fit_alone_is_told_apart() -> None:
     """The others go through."""
     found = list(_replica(Queue(budget=60, room=20)).run(_items(50, 10, 10), HEADS))

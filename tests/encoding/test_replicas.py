@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ import pytest
 from connector.encoding import Binding, Encoding, bind
 from connector.encoding.probing import Goldens
 from connector.encoding.replicas import TRIES
+from connector.encoding.vectorcache import VectorCache
 from connector.errors import ConfigError, EncodeError
 from connector.interfaces import DeviceSpec, Head, Model, Output, Prepared
 from connector.job import Job
@@ -156,3 +159,27 @@ def test_a_number_of_copies_is_at_least_one() -> None:
     job = {"job": "x", "source": [], "into": "schema.py:Notes", "milvus": {"uri": "x.db"}, "encode": {"vector": {"replicas": 0}}}
     with pytest.raises(ConfigError, match="replicas is 0"):
         Job.check(job, "job.yaml")
+
+
+def test_a_stop_loses_nothing_that_was_paid_for(tmp_path: Path) -> None:
+    """What copies are at work on when a stop comes is kept for the next run; what they were only given is not begun."""
+    stop, texts, counted = threading.Event(), words(400), threading.Lock()
+    passes = [0]
+
+    def before(_copy: int, _items: Sequence[Prepared]) -> None:
+        with counted:
+            passes[0] += 1
+            if passes[0] == 6:
+                stop.set()
+        time.sleep(0.01)
+
+    encoder = Copies(before, budget=40, revision="1")
+    with VectorCache(tmp_path / "v.db", 1 << 20) as cache:
+        with Encoding(bound(encoder), {"vector": DeviceSpec(replicas=3)}, stop=stop, cache=cache) as encoding:
+            assert list(encoding(iter([window(*texts[:200]), window(*texts[200:])]))) == []
+            done = encoding.counters.encoded
+        assert 0 < done < 400
+        assert passes[0] <= 6 + 2
+    with VectorCache(tmp_path / "v.db", 1 << 20) as cache, Encoding(bound(Copies(revision="1")), {}, cache=cache) as encoding:
+        list(encoding(iter([window(*texts)])))
+    assert (encoding.counters.encoded, encoding.counters.reused) == (400 - done, done)

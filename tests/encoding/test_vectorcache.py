@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -224,6 +226,27 @@ def test_finding_does_not_wait_for_writing() -> None:
             cache.seal()
             assert set(cache.find(1, [key("a"), key("b"), key("c")])) == {key("a"), key("b")}
         cache.keep()
+
+
+def test_a_cache_that_breaks_while_it_writes_is_out_of_use() -> None:
+    """One thread finds the file damaged while another one waits to write: neither run ends by it."""
+    with VectorCache(Path("v.db"), 1 << 20) as cache, contextlib.closing(sqlite3.connect("v.db", check_same_thread=False)) as other:
+        cache.add(1, {key("a"): fake_vector("a")})
+        cache.seal()
+        other.execute("BEGIN IMMEDIATE")
+        writer = threading.Thread(target=cache.keep)
+        writer.start()
+        time.sleep(0.1)
+        with cache._using(reader=True):
+            raise sqlite3.DatabaseError("database disk image is malformed")
+        assert cache.find(1, [key("a"), key("b")]) == {key("a"): pytest.approx(fake_vector("a"))}
+        other.rollback()
+        writer.join(30)
+        assert not writer.is_alive()
+        assert "malformed" in cache.problem
+        cache.window_made()
+        cache.window_committed()
+        assert cache.space(IDENTITY, "v", Goldens()) is None
 
 
 def test_two_at_once_share_a_file() -> None:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 
+from connector.encoding.microbatches import EncodingCounters, Replica
 from connector.errors import EncodeError, OutOfMemory
-from connector.interfaces import DeviceSpec, Encoder, Head, Model, Prepared
+from connector.interfaces import DeviceSpec, Encoder, Head, Model, Output, Prepared
 from connector.schema import Collection, Field, Vector, VectorField, spec_of
 from connector.schema.spec import VectorFieldSpec
-from connector.serve.turnstile import Owner
-from connector.serve.warm import WarmEncoders
+from connector.serve.turnstile import Owner, Turnstile
+from connector.serve.warm import WarmEncoders, _Turns, _Warm
 from connector.stopping import Stop
+from connector.stopwatch import Stopwatch
 from connector.testing.encoders import COUNTS, FakeModel, fake_vector
 
 
@@ -169,3 +172,29 @@ def test_two_jobs_in_one_real_model() -> None:
             expected = [model.forward([prepare(text)], [alone.resolve(Head())])[0][0] for text in some]
             assert np.allclose(found[name], expected, atol=1e-5)
     pool.free(0.0)
+
+
+def test_no_pass_goes_by_the_turnstile() -> None:
+    """A model that takes micro-batches ahead has no way to do so where several runs share it: each is one turn."""
+
+    class Eager:
+        budget, precision = 4, "fp32"
+
+        def submit(self, *_: Any) -> Any:
+            raise AssertionError("this is nobody's turn")
+
+        def forward(self, items: Sequence[Prepared], heads: Sequence[Head]) -> list[Output]:
+            return [np.full((len(items), 1), item.data, dtype=np.float32) for item in items[:1] for _ in heads]
+
+    warm, owner = _Warm(), Owner(0, Stop())
+    warm.model, warm.turns = Eager(), Turnstile()
+    taken, turn = [0], warm.turns.turn
+
+    def counted(one: Owner) -> Any:
+        taken[0] += 1
+        return turn(one)
+
+    warm.turns.turn = counted  # type: ignore[method-assign, assignment]
+    replica = Replica(_Turns(warm, owner), "eager", EncodingCounters(), Stopwatch(), threading.Event())
+    assert len(list(replica.run([Prepared(number, 4, 8) for number in range(5)], [Head()]))) == 5
+    assert taken == [5]
