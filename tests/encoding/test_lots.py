@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import sqlite3
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -136,26 +138,62 @@ def test_the_next_window_is_with_the_model_before_this_one_is_done() -> None:
 
 def test_a_text_that_is_under_way_is_not_encoded_again(tmp_path: Path) -> None:
     """It stands in both windows: the second one waits for the first one's vector, and has it."""
-    encoder, texts = Eager(), [["same", "other"], ["new", "same", "last"]]
+    encoder, texts = Eager(budget=1), [["same", "other"], ["new", "same", "last"]]
     with VectorCache(tmp_path / "v.db", 1 << 20) as cache, encoded(bound(encoder), *texts, cache=cache) as (encoding, stream, batches):
         batches.arrive_before(encoder, "same")
         for done, some in zip(stream, texts, strict=True):
             right(done, some)
-    assert encoder.when("submit", "new") < encoder.when("wait", "new")
+    assert encoder.when("submit", "new") < encoder.when("wait", "other")
     assert sorted(text for what, texts in encoder.told if what == "submit" for text in texts) == ["last", "new", "other", "same"]
     assert (encoding.counters.encoded, encoding.counters.reused) == (4, 1)
 
 
 def test_a_text_that_came_to_nothing_is_encoded_again(tmp_path: Path) -> None:
     """What the first window could not use is no vector for the second one, which says so for itself."""
-    encoder, texts = Eager(nan_on=("same",)), [["same", "other"], ["new", "same"]]
+    encoder, texts = Eager(nan_on=("same",), budget=1), [["same", "other"], ["new", "same"]]
     with VectorCache(tmp_path / "v.db", 1 << 20) as cache, encoded(bound(encoder), *texts, cache=cache) as (_, stream, batches):
         batches.arrive_before(encoder, "same")
         first, second = stream
     assert (list(first.bad), list(second.bad)) == ([0], [1])
     assert "not finite" in second.bad[1][1]
     np.testing.assert_array_equal(second.vectors["v0"][0], fake_vector("new"))
-    assert [texts for what, texts in encoder.told if what == "submit"] == [["same", "other"], ["new"], ["same"]]
+    assert encoder.when("submit", "new") < encoder.when("wait", "other")
+    assert [texts for what, texts in encoder.told if what == "submit"] == [["same"], ["other"], ["new"], ["same"]]
+
+
+def test_a_text_that_waits_is_under_way_for_those_behind(tmp_path: Path) -> None:
+    """Three windows with one text: the third one waits for what comes of it in the second, which waits for the first."""
+    with VectorCache(tmp_path / "v.db", 1 << 20) as cache, Encoding(bound(Eager()), {}, cache=cache) as encoding:
+        list(encoding(iter([window("opens the model")])))
+        batches = [next(encoding._prepared(iter([window("same", name)]))) for name in "abc"]
+        first = encoding._lots.begin(batches[0], [])
+        second = encoding._lots.begin(batches[1], [first])
+        third = encoding._lots.begin(batches[2], [second])
+        told = [([one.item.data for one in lot.new], [one.item.data for one in lot.waiting]) for lot in (first, second, third)]
+    assert told == [(["same", "a"], []), (["b"], ["same"]), (["c"], ["same"])]
+
+
+class Held(Window):
+    """Tells when it is gone."""
+
+
+def test_windows_that_are_done_are_let_go() -> None:
+    """However long a model is never idle, what it was given is held only while it is needed."""
+    seen: list[weakref.ref[Window]] = []
+
+    def source() -> Iterator[Window]:
+        for number in range(40):
+            made = Held(parts=[], rows=[{"text": f"{number}-{index}"} for index in range(8)])
+            seen.append(weakref.ref(made))
+            yield made
+
+    with Encoding(bound(Eager(budget=4, delay=0.0005)), {}) as encoding:
+        for count, _ in enumerate(encoding(source())):
+            del _
+            gc.collect()
+            alive = [number for number, one in enumerate(seen) if one() is not None]
+            assert alive[0] >= count - 1
+            assert len(alive) < 10
 
 
 def test_an_error_of_the_next_window_comes_after_this_one() -> None:
@@ -243,22 +281,34 @@ def test_memory_that_runs_out_under_another_window_loses_nothing() -> None:
     assert encoding.counters.encoded == 70
 
 
-def test_windows_without_anything_new_are_bounded() -> None:
-    """Windows whose vectors are known pass a busy model, but only a few: they are memory."""
+class Endless:
+    """Has always the end of a window ready."""
 
-    class Endless:
-        """Has always the end of a window ready."""
+    def peek(self) -> Slice:
+        """It."""
+        return Slice(window())
 
-        def peek(self) -> Slice:
-            return Slice(window())
+    __next__ = peek
 
-        __next__ = peek
 
+def busy() -> Lot:
+    """A lot that its model is at work on."""
+    return Lot(window(), None, running=_replica(Queue(budget=1)).run(_items(1), [Head()]))
+
+
+FAILED = Lot(window(), None, error=Transient("away"))
+WAITING = Lot(window(), None, waiting=[Any])  # type: ignore[list-item]  # whatever it is
+
+
+@pytest.mark.parametrize(
+    ("lots", "most"), [([busy()], AHEAD), ([busy(), FAILED], 2), ([busy(), WAITING], 2), ([WAITING], 1), ([FAILED], 1), ([], 0)]
+)
+def test_little_is_begun_ahead(lots: list[Lot], most: int) -> None:
+    """Windows whose vectors are known pass a busy model, but only a few: they are memory. None passes one that failed, or waits."""
     with Encoding(bound(Eager()), {}) as encoding:
-        busy = Lot(window(), None, running=_replica(Queue(budget=1)).run(_items(1), [Head()]))
-        lots, endless = deque([busy]), Endless()
-        encoding._look_ahead(lots, endless)  # type: ignore[arg-type]  # it has what is needed
-        assert len(lots) == AHEAD
+        under_way = deque(lots)
+        encoding._look_ahead(under_way, Endless())  # type: ignore[arg-type]  # it has what is needed
+        assert len(under_way) == most
 
 
 class Broken:
