@@ -71,6 +71,7 @@ bench: $(VENV)/.bench  ## against the scripts that people write, and the limit; 
 	$(BIN)/python -m tests.bench.unchanged
 	$(BIN)/python -m tests.bench.bookkeeping
 	$(BIN)/python -m tests.bench.memory
+	$(BIN)/python -m tests.bench.gpu
 
 switching: $(VENV)/.dev  ## a new model and a new index on a real server while searches go on, with a transcript; make switching ROWS=2000
 	$(BIN)/python -m tests.bench.switching $(if $(ROWS),--rows $(ROWS))

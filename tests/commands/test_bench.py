@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -13,9 +15,9 @@ import pytest
 from connector.milvus.catalog import Catalog
 from connector.milvus.client import connect
 from connector.milvus.settings import MilvusSettings
-from tests.bench import bookkeeping, images, memory, text, unchanged, vectors
+from tests.bench import bookkeeping, gpu, images, memory, text, unchanged, vectors
 from tests.bench.nowhere import Many, run_nowhere
-from tests.bench.rounds import Benchmark, Measured, main, summary, table
+from tests.bench.rounds import ROOT, Benchmark, Measured, main, summary, table
 
 FAKE = Benchmark(
     module="tests.bench.fake",
@@ -45,15 +47,30 @@ def test_a_side_prints_one_line_of_json(capsys: pytest.CaptureFixture[str], tmp_
 
 
 @pytest.mark.parametrize(
-    "bench", [text.BENCH, images.BENCH, bookkeeping.BENCH, memory.BENCH, unchanged.BENCH, vectors.BENCH], ids=lambda one: one.module
+    "bench",
+    [text.BENCH, images.BENCH, bookkeeping.BENCH, memory.BENCH, unchanged.BENCH, vectors.BENCH, gpu.BENCH],
+    ids=lambda one: one.module,
 )
 def test_every_script_has_sides_that_its_ratios_know(bench: Benchmark) -> None:
     """A ratio of a side that is not measured would be found out after an hour."""
-    ones = {"a_second", "seconds", "cpu_s", "peak_mb", "ledger_mb", "core_us_a_row", "core_ms", "model_alone"}
+    ones = {"a_second", "seconds", "cpu_s", "peak_mb", "ledger_mb", "core_us_a_row", "core_ms", "model_alone", "busy"}
     ones |= {f"{name}_{kind}" for name in ("ledger", "cache", "model") for kind in ("clock", "cpu")}
     found = {side: dict.fromkeys(ones, 1.0) for side in bench.sides}
     assert all(ratio(found) > 0 for ratio in bench.ratios.values())
     assert bench.module.startswith("tests.bench.")
+
+
+def test_a_device_is_kept_busy(tmp_path: Path) -> None:
+    """Through three windows of real tokens, a device that the rest keeps up with waits for less than a tenth of its time, or so."""
+    gpu.prepare(tmp_path, argparse.Namespace(passages=4500))
+    code = (
+        "import argparse, json, pathlib, sys; from tests.bench.gpu import measured; folder = pathlib.Path(sys.argv[1]);"
+        "print(json.dumps(measured(folder, folder, argparse.Namespace(), thousands=60)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True, cwd=ROOT, timeout=300)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found["encoded"] == 4500
+    assert 0.8 < found["busy"] <= 1.0
 
 
 def test_memory_is_flat(tmp_path: Path) -> None:
