@@ -19,6 +19,7 @@ from connector.encoding.probing import Goldens
 from connector.errors import PlanNeeded, SchemaError, SinkError, Transient
 from connector.milvus import changes, describe, features
 from connector.milvus.client import Connection
+from connector.milvus.lite_indexes import load
 from connector.milvus.survey import Survey, survey
 from connector.plan.actions import Action, CreateAlias, CreateCollection, CreateIndex, LoadCollection, Restamp
 from connector.plan.generations import Generation, Have, Want, drift, generation_number
@@ -143,7 +144,7 @@ class Catalog:
 
     def load(self, collection: str) -> None:
         """Makes a collection answer reads, and waits for it; Milvus Lite needs it after every opening of the file."""
-        self._ddl(f"load {collection}", self._client.load_collection, collection)
+        load(self.connection, collection, lambda: self._ddl(f"load {collection}", self._client.load_collection, collection))
 
     def loaded(self, name: str) -> bool:
         """Whether a collection answers reads; one that was dropped does not."""

@@ -15,6 +15,7 @@ import numpy as np
 
 from connector.errors import NotLoaded, Transient
 from connector.milvus.client import Connection
+from connector.milvus.lite_indexes import load
 from connector.milvus.literals import equals, in_filter
 from connector.record import Key, Row
 from connector.retry import RetryPolicy, retry
@@ -96,8 +97,7 @@ class Reader:
         try:
             return self.connection.call(what, function, *args, **options)
         except NotLoaded:
-            load = self.connection.client.load_collection  # not waited for: a restarted server reports no progress for a minute
-            self.connection.call(f"load {self.collection}", load, self.collection, _async=True)
+            load(self.connection, self.collection, self._load)
 
         def again() -> T:
             try:
@@ -106,6 +106,10 @@ class Reader:
                 raise Transient(error.message, hint="the collection is still loading") from error
 
         return retry(again, replace(self.connection.settings.policy, longest=_LONGEST_WAIT), what)
+
+    def _load(self) -> None:
+        function = self.connection.client.load_collection  # not waited for: a restarted server reports no progress for a minute
+        self.connection.call(f"load {self.collection}", function, self.collection, _async=True)
 
     def _asking(self, condition: str, fields: Sequence[str]) -> dict[str, Any]:
         return {"collection_name": self.collection, "filter": condition, "output_fields": list(fields)}
