@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.bench.nowhere import run_nowhere
 from tests.bench.rounds import Benchmark, Measured, main
-from tests.bench.text import Passages, passages
+from tests.bench.text import Passages, prepare, rows_in
 
 PART = 32_768
 """Padded tokens of a part, as on a GPU."""
@@ -85,42 +85,20 @@ def _vectors(_model: Any, tensors: Sequence[Any], heads: Sequence[Any]) -> list[
     return [Late((torch.nn.functional.normalize(made, dim=-1),)) for _ in heads]
 
 
-def prepare(folder: Path, given: argparse.Namespace) -> None:
-    """Writes the passages."""
-    (folder / "passages.json").write_text(json.dumps(passages(given.passages)), encoding="utf-8")
-
-
 def measured(folder: Path, empty: Path, given: argparse.Namespace, thousands: int = 0) -> Measured:
     """A run with a device that computes so many thousand tokens a second."""
-    from connector.commands.building import Front, Parts, stations_of
-    from connector.commands.keeping import KeepingSink
     from connector.encoders import lanes, staging, text_model
-    from connector.encoding import Encoding
     from connector.encoding.vectorcache import VectorCache
     from connector.interfaces import DeviceSpec
-    from connector.job import Job
-    from connector.ledger import Ledger
-    from connector.pipeline import run
-    from connector.report import RunReport
     from connector.sources.rows import RowsSource
-    from connector.stations import Monitor, Options
 
+    del given
     lanes.runner = lambda _device: staging.Staging(device)  # type: ignore[assignment]
     text_model.TextModel._compute = _vectors  # type: ignore[assignment, method-assign]
     device = SlowDevice(thousands * 1000)
-    rows = json.loads((folder / "passages.json").read_text(encoding="utf-8"))
-    settings = {"job": "bench", "source": RowsSource(rows, key="id"), "into": Passages, "milvus": {"uri": "http://localhost:1"}}
-    job, options = Job.check(settings, "bench"), Options()
-    report, parts = RunReport(run_id="bench", job="bench"), Parts.of(job)
-    spec = DeviceSpec(device="cpu", precision="fp32", batch=PART)
-    with VectorCache(empty / "vectors.db", 1 << 30) as cache, Ledger(empty / "state.db") as ledger:
-        monitor = Monitor(report, on_window=lambda _: cache.window_committed())
-        front = Front.of(parts, options, monitor.watch)
-        ledger.enter(job.scope, "bench", front.fingerprint, front.settings, natural=True)
-        devices = {"vector": spec}
-        with Encoding(parts.bindings, devices, workers=job.workers, stopwatch=monitor.watch, cache=cache) as encoding:
-            run(stations_of(front, encoding, KeepingSink(parts.spec), ledger), options, monitor)
-            encoded = encoding.counters.encoded
+    source, spec = RowsSource(rows_in(folder), key="id"), DeviceSpec(device="cpu", precision="fp32", batch=PART)
+    with VectorCache(empty / "vectors.db", 1 << 30) as cache:
+        _, encoded = run_nowhere(source, empty / "state.db", Passages, cache=cache, devices={"vector": spec})
     wall = device.free_at - device.begun
     return {"seconds": wall, "a_second": encoded / wall, "busy": device.busy / wall, "encoded": encoded}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +11,7 @@ from connector.commands.building import Front, Parts, source_hash, stations_of
 from connector.commands.keeping import KeepingSink
 from connector.encoding import Encoding
 from connector.encoding.vectorcache import VectorCache
-from connector.interfaces import Sink
+from connector.interfaces import DeviceSpec, Sink
 from connector.job import Job
 from connector.ledger import Ledger
 from connector.pipeline import run
@@ -95,8 +95,12 @@ def run_nowhere(
     *,
     cache: VectorCache | None = None,
     workers: int = 2,
+    devices: Mapping[str, DeviceSpec] | None = None,
 ) -> tuple[RunReport, int]:
-    """The report of a run into a sink that is at hand, or nowhere, and how many inputs were encoded; a cache keeps vectors as in a job."""
+    """The report of a run into a sink that is at hand, or nowhere, and how many inputs were encoded; a cache keeps vectors as in a job.
+
+    `devices` says where and how to compute, by field.
+    """
     job = _job(source, into).model_copy(update={"workers": workers})
     report, parts = RunReport(run_id="bench", job=job.job), Parts.of(job)
     for binding in parts.bindings:
@@ -104,7 +108,7 @@ def run_nowhere(
         encoder.batches = _Forgetful()
     monitor = Monitor(report, on_window=lambda _: cache.window_committed() if cache is not None else None)
     front = Front.of(parts, Options(), monitor.watch)
-    encode = Encoding(parts.bindings, ready=parts.spec.ready, workers=job.workers, stopwatch=monitor.watch, cache=cache)
+    encode = Encoding(parts.bindings, devices, ready=parts.spec.ready, workers=job.workers, stopwatch=monitor.watch, cache=cache)
     with Ledger(state) as ledger, encode as encoding:
         ledger.enter(job.scope, "bench", front.fingerprint, front.settings, natural=not parts.spec.primary.generated)
         run(stations_of(front, encoding, sink or KeepingSink(parts.spec), ledger), Options(), monitor)

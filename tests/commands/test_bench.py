@@ -62,7 +62,7 @@ def test_every_script_has_sides_that_its_ratios_know(bench: Benchmark) -> None:
 
 def test_a_device_is_kept_busy(tmp_path: Path) -> None:
     """Through three windows of real tokens, a device that the rest keeps up with waits for less than a tenth of its time, or so."""
-    gpu.prepare(tmp_path, argparse.Namespace(passages=4500))
+    text.prepare(tmp_path, argparse.Namespace(passages=4500))
     code = (
         "import argparse, json, pathlib, sys; from tests.bench.gpu import measured; folder = pathlib.Path(sys.argv[1]);"
         "print(json.dumps(measured(folder, folder, argparse.Namespace(), thousands=60)))"
