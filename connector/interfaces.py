@@ -194,6 +194,8 @@ class Model(Protocol):
             server that an input cannot be encoded.
         submit: Optional, may be None. As `forward`, but returns at once, with a function that waits for the outputs and raises what went
             wrong; then the next micro-batch is submitted before the one under way is waited for.
+        padded: Optional. What `forward` computes for these items, in the unit of `Prepared.cost`, if it does not pad all to the dearest.
+        whole: Optional. How many of these items, dearest first, `forward` can do at this cost with nothing left over, if it runs parts.
     """
 
     budget: int

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import torch
 
+from connector.encoders.allocation import give_back, keep_freed
 from connector.encoders.cuda import Cuda, free
 from connector.encoders.machine import crowding, device_name, emulation, free_memory, usable_cores
 from connector.encoders.packing import pack
@@ -58,6 +59,7 @@ class Lanes:
     def __init__(self) -> None:
         self.count = min(CORES, MAX_LANES)
         torch.set_num_threads(CORES)
+        keep_freed()
         self._pool = ThreadPoolExecutor(self.count, "lane", torch.set_num_threads, (CORES // self.count,)) if self.count > 1 else None
 
     def start(self, cut: Cut[T], stage: Stage[T], compute: Compute) -> Callable[[], list[list[Output]]]:
@@ -163,6 +165,14 @@ class LaneModel(abc.ABC):
         self._part.took(sum(item.cost for item in items), time.perf_counter() - start)
         return outputs
 
+    def padded(self, items: Sequence[Prepared]) -> int:
+        """What a batch costs in parts, padding included."""
+        return sum(self._cost(part) for part in self._parts(items, self._part.now))
+
+    def _cost(self, part: Sequence[Prepared]) -> int:
+        """What a part costs, padding included."""
+        return len(part) * max(item.cost for item in part)
+
     def tune(self, model: ModelIdentity) -> None:
         """Lets the size of parts be found by measurement, on a GPU, and remembered for this model on this machine."""
         if isinstance(self._runner, Staging):
@@ -220,6 +230,7 @@ class LaneModel(abc.ABC):
         self._network = None
         self._compiled.clear()
         free()
+        give_back()
 
 
 def _parts(runner: Lanes | Staging) -> int:

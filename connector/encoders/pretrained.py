@@ -37,7 +37,7 @@ def pretrained(
     device = resolve_device(spec.device)
     precision = resolve_precision(spec.precision, device)
     given = {"trust_remote_code": False, "local_files_only": True, "use_safetensors": not spec.allow_pickle_weights or None, **options}
-    with _quiet():
+    with quiet():
         network = _loaded(kind, folder, name, {**given, "dtype": dtype_of(precision), "output_loading_info": True}, unused)
     network.config.use_cache = False
     return network.eval().to(device), precision
@@ -72,8 +72,8 @@ def _complete(network: Any, info: dict[str, Any], name: str, unused: Callable[[s
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars and no advice on stderr while a model is loaded; what matters is checked and raised."""
+def quiet() -> Iterator[None]:
+    """No progress bars and no advice of transformers on stderr; what matters is checked and raised."""
     level, bars = transformers_logging.get_verbosity(), transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()

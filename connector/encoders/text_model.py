@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 import transformers
 
+from connector.encoders.attention import fill
 from connector.encoders.heads import RAGGED
 from connector.encoders.lanes import LaneModel
 from connector.encoders.layers import PROJECTED, needs_states, taken
 from connector.encoders.pretrained import pretrained
 from connector.encoders.projection import Projections
 from connector.encoders.sentence_modules import Projection
+from connector.encoders.shapes import Shapes
 from connector.encoders.torch_device import part_of
 from connector.encoders.vectors import Late, pooled
-from connector.interfaces import DeviceSpec, Head, Prepared
+from connector.interfaces import DeviceSpec, Head, ModelIdentity, Prepared
 
 
 def load(folder: Path, name: str, spec: DeviceSpec, *, pad_id: int, projections: Sequence[Projection] = ()) -> TextModel:
@@ -52,12 +54,38 @@ class TextModel(LaneModel):
         super().__init__(network, name, precision, part, network.device)
         self._pad_id = pad_id
         self._after = after
+        self._shapes: Shapes | None = None
+
+    def pack(self) -> None:
+        """Lays the weights out for this processor, and has attention read what suits it."""
+        super().pack()
+        if self.device.type == "cpu":
+            fill(self._network)
+
+    def tune(self, model: ModelIdentity) -> None:
+        """Lets the size of parts be found, and the number of their positions be one that there was, where a new one costs something."""
+        super().tune(model)
+        if self.precision == "bf16" and self.device.type == "cpu":
+            self._shapes = Shapes()
 
     def _parts(self, items: Sequence[Prepared], most: int) -> list[Sequence[Prepared]]:
         return cut(items, most)
 
+    def whole(self, items: Sequence[Prepared], cost: int) -> int:
+        """How many of these items fill the parts that a micro-batch of this cost has: what is left over would be a small part."""
+        most = self._part.now
+        return sum(len(part) for part in self._parts(items, most)[: max(1, cost // most)])
+
     def _arrays(self, items: Sequence[Prepared]) -> tuple[Any, ...]:
-        return batch([item.data for item in items], self._pad_id)
+        return batch([item.data for item in items], self._pad_id, self._positions(items))
+
+    def _positions(self, items: Sequence[Prepared]) -> int:
+        """To how many positions a part is padded."""
+        longest = max(item.cost for item in items)
+        return longest if self._shapes is None else self._shapes.positions(len(items), longest)
+
+    def _cost(self, part: Sequence[Prepared]) -> int:
+        return len(part) * self._positions(part)
 
     def _compute(self, tensors: Sequence[Any], heads: Sequence[Head]) -> list[Late]:
         padded, read, counted = tensors
@@ -79,15 +107,16 @@ class TextModel(LaneModel):
         super().close()
 
 
-def batch(ids: Sequence[Any], pad_id: int) -> tuple[Any, Any, Any]:
-    """Inputs padded at their ends to the longest: token ids, where they are to be read, where they are to be pooled; int64 (n, positions).
+def batch(ids: Sequence[Any], pad_id: int, positions: int) -> tuple[Any, Any, Any]:
+    """Inputs padded at their ends: token ids, where they are to be read, where they are to be pooled; int64 (n, positions).
 
     Args:
         ids: Token ids of each input, `~id` where a position is not pooled.
         pad_id: Fills up.
+        positions: To how many; no input has more.
     """
     lengths = np.asarray([len(one) for one in ids])
-    padded = np.full((len(ids), lengths.max()), pad_id, dtype=np.int64)
+    padded = np.full((len(ids), positions), pad_id, dtype=np.int64)
     for row, one in zip(padded, ids, strict=True):
         row[: len(one)] = one
     read = np.arange(padded.shape[1]) < lengths[:, None]

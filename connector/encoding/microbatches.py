@@ -24,6 +24,9 @@ from connector.stopwatch import Stopwatch
 AHEAD = 2
 """Micro-batches that a model has at a time which can be given the next one before the one under way is done."""
 
+LOOK = 2
+"""How many times as many items may fill a micro-batch as if all of them were as dear as the first."""
+
 _Outputs: TypeAlias = Callable[[], list[Output]]
 """Waits for a micro-batch's outputs, one a head."""
 
@@ -55,7 +58,7 @@ class Running:
     Args:
         items: What is encoded.
         give: Hands the items of these indices to the model.
-        budget: Cost of the next micro-batch.
+        cut: How many of the items that are left, dearest first, are the next micro-batch.
         most: Micro-batches that the model has at a time.
         stop: Ends it between two.
         drain: Whether micro-batches that the model has by then are waited for; else they are lost.
@@ -65,13 +68,13 @@ class Running:
         self,
         items: Sequence[Prepared],
         give: Callable[[list[int]], Wait],
-        budget: Callable[[], int],
+        cut: Callable[[Sequence[Prepared]], int],
         most: int,
         stop: threading.Event,
         *,
         drain: bool = False,
     ) -> None:
-        self._items, self._give, self._budget, self._most, self._stop, self._drain = items, give, budget, most, stop, drain
+        self._items, self._give, self._cut, self._most, self._stop, self._drain = items, give, cut, most, stop, drain
         self._order: deque[int] = deque()
         self._put_back(range(len(items)))
         self._under_way: deque[tuple[list[int], Wait]] = deque()
@@ -103,8 +106,8 @@ class Running:
     def _hand_over(self) -> None:
         """Gives the model what it takes. An error is raised where the micro-batch is waited for: others are under way."""
         while self._order and len(self._under_way) < self._most and not self._stop.is_set():
-            count = max(1, self._budget() // max(1, self._items[self._order[0]].cost))
-            batch = [self._order.popleft() for _ in range(min(count, len(self._order)))]
+            count = self._cut([self._items[index] for index in self._order])
+            batch = [self._order.popleft() for _ in range(count)]
             self._under_way.append((batch, _given(self._give, batch)))
 
 
@@ -171,6 +174,8 @@ class Replica:
         budget: Cost of a micro-batch; starts as the model's, shrinks when memory runs out.
         shortage: What the model said when memory last ran out.
         submit: The model's, if it can be given a micro-batch before the one under way is done.
+        padded: What a micro-batch costs, padding included.
+        whole: The model's, if it runs micro-batches in parts and says how many items fill them.
     """
 
     model: Model
@@ -181,9 +186,13 @@ class Replica:
     budget: int = field(init=False)
     shortage: str = field(init=False, default="")
     submit: Callable[[Sequence[Prepared], Sequence[Head]], _Outputs] | None = field(init=False)
+    padded: Callable[[Sequence[Prepared]], int] = field(init=False)
+    whole: Callable[[Sequence[Prepared], int], int] | None = field(init=False)
 
     def __post_init__(self) -> None:
         self.budget = self.model.budget
+        self.padded = getattr(self.model, "padded", _to_the_dearest)
+        self.whole = getattr(self.model, "whole", None)
         self.submit = getattr(self.model, "submit", None)
 
     def run(self, items: Sequence[Prepared], heads: Sequence[Head]) -> Running:
@@ -195,7 +204,14 @@ class Replica:
             self.stopwatch.lap("encode", since)
             return partial(self._done, batch, some, outputs)
 
-        return Running(items, give, lambda: self.budget, 1 if self.submit is None else AHEAD, self.stop)
+        return Running(items, give, self.cut, 1 if self.submit is None else AHEAD, self.stop)
+
+    def cut(self, items: Sequence[Prepared]) -> int:
+        """How many of these, dearest first, are a micro-batch; once memory ran out, no more than if all were as dear as the first."""
+        count = max(1, self.budget // max(1, items[0].cost))
+        if self.whole is None or self.budget < self.model.budget:
+            return min(count, len(items))
+        return self.whole(items[: count * LOOK], self.budget)
 
     def forward(self, items: Sequence[Prepared], batch: list[int], heads: Sequence[Head]) -> Done | None:
         """What comes of these items; None if they do not fit in memory and may be cut."""
@@ -212,7 +228,7 @@ class Replica:
 
     def _outputs(self, items: list[Prepared], wait: _Outputs) -> list[Output] | None:
         """The outputs, or None when memory ran out; by then the exception and all that it held are gone."""
-        padded = len(items) * max(item.cost for item in items)
+        padded = self.padded(items)
         with self.stopwatch.time("encode"):
             self.stopwatch.note(inputs=len(items), cost=padded)
             try:
@@ -233,6 +249,10 @@ class Replica:
             self.counters.room += max(self.budget, padded)
         self.stopwatch.moved("encode", sum(item.nbytes for item in items))
         return outputs
+
+
+def _to_the_dearest(items: Sequence[Prepared]) -> int:
+    return len(items) * max(item.cost for item in items)
 
 
 def checked(output: Output, spec: VectorSpec, count: int, name: str) -> Output:

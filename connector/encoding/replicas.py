@@ -56,7 +56,10 @@ class Replicas:
         def give(batch: list[int]) -> Wait:
             return pool.submit(work, batch).result
 
-        return Running(items, give, lambda: min(one.budget for one in self._copies), AHEAD * len(self._copies), stop, drain=True)
+        def cut(some: Sequence[Prepared]) -> int:
+            return min(one.cut(some) for one in self._copies)
+
+        return Running(items, give, cut, AHEAD * len(self._copies), stop, drain=True)
 
     def close(self) -> None:
         """Waits for what is under way."""

@@ -153,4 +153,4 @@ def test_a_model_on_a_cpu_is_not_tuned(build: Build) -> None:
     """There the usual size stays, and nothing is tried."""
     with TransformersEncoder(str(build())).open(DeviceSpec("cpu", "fp32")) as opened:
         model: Any = opened
-        assert (model._part.now, model._part.settled) == (1024, True)
+        assert (model._part.now, model._part.settled) == (2048, True)

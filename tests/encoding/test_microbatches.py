@@ -137,3 +137,38 @@ def test_it_is_known_how_far_it_is() -> None:
     told = [(running.given, running.over)]
     told += [(running.given, running.over) for _ in running]
     assert told == [(False, False), (True, False), (True, False), (True, True)]
+
+
+class Parts(Queue):
+    """Runs micro-batches in parts of a cost of 10, each padded to its own dearest."""
+
+    def _parts(self, items: Sequence[Prepared]) -> list[Sequence[Prepared]]:
+        size = max(1, 10 // items[0].cost)
+        return [items[:size], *(self._parts(items[size:]) if items[size:] else [])]
+
+    def whole(self, items: Sequence[Prepared], cost: int) -> int:
+        """How many fill whole parts."""
+        return sum(len(part) for part in self._parts(items)[: cost // 10])
+
+    def padded(self, items: Sequence[Prepared]) -> int:
+        """Part by part."""
+        return sum(len(part) * part[0].cost for part in self._parts(items))
+
+
+def test_a_model_that_runs_parts_gets_whole_ones() -> None:
+    """Two parts a micro-batch: (6), (4 4), then (3 3 2), (2 2 1 1 1), and what is left; padding is what its parts pad."""
+    model = Parts(budget=20)
+    replica = _replica(model)
+    found = [done.indices for done in replica.run(_items(6, 4, 4, 3, 3, 2, 2, 2, 1, 1, 1, 1), HEADS)]
+    assert found == [[0, 1, 2], [3, 4, 5, 6, 7, 8, 9, 10], [11]]
+    assert replica.counters.cost == 30
+    assert replica.counters.padded == 6 + 8 + 9 + 10 + 1
+
+
+def test_once_memory_ran_out_parts_do_not_matter() -> None:
+    """A micro-batch that did not fit is smaller the next time, whatever would be whole."""
+    model = Parts(budget=40, room=12)
+    found = list(_replica(model).run(_items(*[5] * 12), HEADS))
+    assert sorted(index for done in found for index in done.indices) == list(range(12))
+    assert all(done.outputs is not None for done in found)
+    assert len(model.asked) < 40
