@@ -1,9 +1,9 @@
 """Has the attention of a text model on a CPU read whole vectors of keys. Needs transformers, and with it torch.
 
-torch's flash attention for CPUs takes exponentials sixteen at a time, and those of the keys that are left over one by one: attention over
-31 positions takes two and a half times as long as over 32. So keys are filled up to a multiple of sixteen with some that are masked, which
-changes nothing but rounding. Measured on one core with AMX, bfloat16, 12 heads of 32, 11 interleaved rounds, time against torch's own: 0.62
-at 25 positions, 0.51 at 31, 0.61 at 59, 0.77 at 197; a MiniLM of 6 layers as a whole 0.85 to 0.9.
+torch's flash attention for CPUs takes exponentials sixteen at a time (AVX2: eight), and those of the keys that are left over one by one:
+attention over 31 positions takes two and a half times as long as over 32. So keys are filled up to whole vectors with some that are
+masked, which changes nothing but rounding. Measured on one core with AMX, bfloat16, 12 heads of 32, 11 interleaved rounds, time against
+torch's own: 0.62 at 25 positions, 0.51 at 31, 0.61 at 59, 0.77 at 197; a MiniLM of 6 layers as a whole 0.85 to 0.9.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from connector.encoders.pretrained import quiet
 NAME = "connector_filled_sdpa"
 """What this attention is called among those of transformers."""
 
-WIDTH = 16
-"""Exponentials taken at a time, in float32 by AVX-512; twice what AVX2 takes."""
+WIDTH = {"AVX512": 16, "AVX2": 8}.get(torch.backends.cpu.get_cpu_capability(), 1)
+"""Exponentials taken at a time, in float32; 1 where nothing was measured, and nothing is filled up."""
 
 LEAST = 4
 """Fewest keys left over for which it pays to copy the others."""
@@ -51,18 +51,18 @@ def fill(network: Any) -> bool:
         network: Of transformers, in evaluation mode, on a CPU; reads `input_ids` and `attention_mask`.
     """
     tolerance = TOLERANCES.get(network.dtype)
-    if network.config._attn_implementation != "sdpa" or tolerance is None:  # noqa: SLF001 - transformers has no public name for it
+    if WIDTH == 1 or tolerance is None or network.config._attn_implementation != "sdpa":  # noqa: SLF001 - there is no public name for it
         return False
     AttentionInterface.register(NAME, _attention)
     AttentionMaskInterface.register(NAME, sdpa_mask)
     ids = torch.arange(10, 20).reshape(2, 5) % network.config.vocab_size
     inputs = {"input_ids": ids, "attention_mask": torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])}
-    wanted = network.base_model(**inputs).last_hidden_state
     try:
+        wanted = network.base_model(**inputs).last_hidden_state
         with quiet():
             network.set_attn_implementation(NAME)
         same = agree([wanted], [network.base_model(**inputs).last_hidden_state], tolerance)
-    except Exception:  # noqa: BLE001 - a network that asks for the name of its attention may fail in any way
+    except Exception:  # noqa: BLE001 - one that wants other inputs, or asks for the name of its attention, may fail in any way
         same = False
     if not same:
         network.set_attn_implementation("sdpa")

@@ -21,7 +21,8 @@ KINDS = ("bert", "roberta", "distilbert", "modernbert", "qwen3")
 
 @pytest.fixture
 def keys(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many keys torch was given, call by call."""
+    """How many keys torch was given, call by call, on a processor with AVX-512 or as if on one."""
+    monkeypatch.setattr(attention, "WIDTH", 16)
     seen: list[int] = []
 
     def noting(module: Any, query: Any, key: Any, *rest: Any, **options: Any) -> Any:
@@ -112,7 +113,17 @@ def test_a_network_that_then_gives_anything_else_keeps_its_own(wrong: str, monke
             raise KeyError("attention")
         return torch.zeros_like(query.transpose(1, 2)), None
 
+    monkeypatch.setattr(attention, "WIDTH", 16)
     monkeypatch.setattr(attention, "_attention", broken)
     assert attention.fill(one) is False
     with torch.inference_mode():
         assert torch.equal(one(**inputs).last_hidden_state, wanted)
+
+
+def test_a_network_that_wants_other_inputs_keeps_its_own() -> None:
+    """One that cannot be asked is left as it was: what it lacks is told when it is used."""
+    torch.manual_seed(5)
+    shape = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 1, "num_heads": 4, "vocab_size": 50}
+    one = transformers.AutoModel.from_config(transformers.T5Config(**shape), attn_implementation="sdpa").eval()
+    assert attention.fill(one) is False
+    assert one.config._attn_implementation == "sdpa"
