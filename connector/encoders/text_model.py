@@ -1,6 +1,6 @@
 """Runs a loaded text model: token ids in, one float32 vector a head and input out.
 
-A micro-batch goes through in parts that stay in the processor's cache, padded to their own longest input.
+A micro-batch goes through in parts of about the same size, padded to their own longest input or a little more.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import islice
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -58,7 +59,7 @@ class Running:
     Args:
         items: What is encoded.
         give: Hands the items of these indices to the model.
-        cut: How many of the items that are left, dearest first, are the next micro-batch.
+        cut: How many of the items that are left, dearest first, are the next micro-batch; may be more than there are.
         most: Micro-batches that the model has at a time.
         stop: Ends it between two.
         drain: Whether micro-batches that the model has by then are waited for; else they are lost.
@@ -68,7 +69,7 @@ class Running:
         self,
         items: Sequence[Prepared],
         give: Callable[[list[int]], Wait],
-        cut: Callable[[Sequence[Prepared]], int],
+        cut: Callable[[Iterator[Prepared]], int],
         most: int,
         stop: threading.Event,
         *,
@@ -106,8 +107,8 @@ class Running:
     def _hand_over(self) -> None:
         """Gives the model what it takes. An error is raised where the micro-batch is waited for: others are under way."""
         while self._order and len(self._under_way) < self._most and not self._stop.is_set():
-            count = self._cut([self._items[index] for index in self._order])
-            batch = [self._order.popleft() for _ in range(count)]
+            count = self._cut(self._items[index] for index in self._order)
+            batch = [self._order.popleft() for _ in range(min(count, len(self._order)))]
             self._under_way.append((batch, _given(self._give, batch)))
 
 
@@ -206,12 +207,13 @@ class Replica:
 
         return Running(items, give, self.cut, 1 if self.submit is None else AHEAD, self.stop)
 
-    def cut(self, items: Sequence[Prepared]) -> int:
+    def cut(self, items: Iterator[Prepared]) -> int:
         """How many of these, dearest first, are a micro-batch; once memory ran out, no more than if all were as dear as the first."""
-        count = max(1, self.budget // max(1, items[0].cost))
+        first = next(items)
+        count = max(1, self.budget // max(1, first.cost))
         if self.whole is None or self.budget < self.model.budget:
-            return min(count, len(items))
-        return self.whole(items[: count * LOOK], self.budget)
+            return count
+        return self.whole([first, *islice(items, count * LOOK - 1)], self.budget)
 
     def forward(self, items: Sequence[Prepared], batch: list[int], heads: Sequence[Head]) -> Done | None:
         """What comes of these items; None if they do not fit in memory and may be cut."""

@@ -56,8 +56,8 @@ class Replicas:
         def give(batch: list[int]) -> Wait:
             return pool.submit(work, batch).result
 
-        def cut(some: Sequence[Prepared]) -> int:
-            return min(one.cut(some) for one in self._copies)
+        def cut(some: Iterator[Prepared]) -> int:
+            return min(self._copies, key=lambda one: one.budget).cut(some)
 
         return Running(items, give, cut, AHEAD * len(self._copies), stop, drain=True)
 
