@@ -17,8 +17,8 @@ import transformers
 
 from connector.encoders.audio_config import AudioModelDescription
 from connector.encoders.lanes import Begun, LaneModel
+from connector.encoders.parts import cut
 from connector.encoders.pretrained import pretrained
-from connector.encoders.text_model import cut
 from connector.encoders.torch_device import dtype_of, part_of
 from connector.encoders.vectors import Late, pooled
 from connector.interfaces import DeviceSpec, Head, Prepared
@@ -72,7 +72,7 @@ class AudioModel(LaneModel):
         return lambda: [[output[place] for place in places] if isinstance(output, list) else output[places] for output in begun()]
 
     def _parts(self, items: Sequence[Prepared], most: int) -> list[Sequence[Prepared]]:
-        return lots(items, most, alike=not self._about.padded)
+        return lots(items, most, self.device.type, alike=not self._about.padded)
 
     def _arrays(self, items: Sequence[Prepared]) -> tuple[Any, ...]:
         """Samples, how many frames they make, and a mask where some are shorter."""
@@ -95,7 +95,7 @@ class AudioModel(LaneModel):
         return [pooled(state, counted, head) for state, head in zip(states, heads, strict=True)]
 
 
-def lots(items: Sequence[Prepared], most: int, *, alike: bool) -> list[Sequence[Prepared]]:
+def lots(items: Sequence[Prepared], most: int, device: str, *, alike: bool) -> list[Sequence[Prepared]]:
     """Items, cheapest first, in parts of at most `most` padded cost or of one; with `alike`, all of a part cost the same."""
     groups = [list(group) for _, group in groupby(items, key=lambda item: item.cost)] if alike else [items]
-    return [part for group in groups for part in cut(group, most)]
+    return [part for group in groups for part in cut(group, most, device)]

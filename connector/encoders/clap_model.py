@@ -11,8 +11,8 @@ import transformers
 
 from connector.encoders.clap_features import TOKEN_COST
 from connector.encoders.lanes import LaneModel
+from connector.encoders.parts import cut
 from connector.encoders.pretrained import pretrained
-from connector.encoders.text_model import cut
 from connector.encoders.torch_device import dtype_of, part_of
 from connector.encoders.vectors import Late, finished
 from connector.interfaces import DeviceSpec, Head, Prepared
@@ -45,7 +45,7 @@ class ClapModel(LaneModel):
         self._pad_id, self._dtype = pad_id, dtype_of(precision)
 
     def _parts(self, items: Sequence[Prepared], most: int) -> list[Sequence[Prepared]]:
-        return cut(items, most)
+        return cut(items, most, self.device.type)
 
     def _arrays(self, items: Sequence[Prepared]) -> tuple[Any, ...]:
         data = [item.data for item in items]

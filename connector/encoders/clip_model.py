@@ -13,8 +13,8 @@ import numpy as np
 import transformers
 
 from connector.encoders.image_model import ImageModel, Scale, part_of
+from connector.encoders.parts import cut
 from connector.encoders.pretrained import pretrained
-from connector.encoders.text_model import cut
 from connector.encoders.vectors import Late, finished
 from connector.interfaces import DeviceSpec, Head, Prepared
 
@@ -38,7 +38,7 @@ class ClipModel(ImageModel):
     inputs = "inputs"
 
     def _parts(self, items: Sequence[Prepared], most: int) -> list[Sequence[Prepared]]:
-        return super()._parts(items, most) if items[0].data.ndim > 1 else cut(items, most)
+        return super()._parts(items, most) if items[0].data.ndim > 1 else cut(items, most, self.device.type)
 
     def _arrays(self, items: Sequence[Prepared]) -> tuple[Any, ...]:
         """Shorter texts are filled up with their own last token, the end: no position looks forward, and the first end is the one taken."""

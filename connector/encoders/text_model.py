@@ -16,6 +16,7 @@ from connector.encoders.attention import fill
 from connector.encoders.heads import RAGGED
 from connector.encoders.lanes import LaneModel
 from connector.encoders.layers import PROJECTED, needs_states, taken
+from connector.encoders.parts import cut
 from connector.encoders.pretrained import pretrained
 from connector.encoders.projection import Projections
 from connector.encoders.sentence_modules import Projection
@@ -69,12 +70,17 @@ class TextModel(LaneModel):
             self._shapes = Shapes()
 
     def _parts(self, items: Sequence[Prepared], most: int) -> list[Sequence[Prepared]]:
-        return cut(items, most)
+        return cut(items, most, self.device.type)
 
     def whole(self, items: Sequence[Prepared], cost: int) -> int:
         """How many of these items fill the parts that a micro-batch of this cost has: what is left over would be a small part."""
-        most = self._part.now
-        return sum(len(part) for part in self._parts(items, most)[: max(1, cost // most)])
+        count = spent = 0
+        for part in self._parts(items, self._part.now):
+            spent += len(part) * max(item.cost for item in part)
+            if count and spent > cost:
+                break
+            count += len(part)
+        return count
 
     def _arrays(self, items: Sequence[Prepared]) -> tuple[Any, ...]:
         return batch([item.data for item in items], self._pad_id, self._positions(items))
@@ -122,15 +128,3 @@ def batch(ids: Sequence[Any], pad_id: int, positions: int) -> tuple[Any, Any, An
     read = np.arange(padded.shape[1]) < lengths[:, None]
     counted = read & (padded >= 0)
     return np.where(padded < 0, ~padded, padded), read.astype(np.int64), counted.astype(np.int64)
-
-
-def cut(items: Sequence[Prepared], most: int) -> list[Sequence[Prepared]]:
-    """Consecutive parts of the items, each of at most `most` padded tokens or of one item."""
-    parts: list[Sequence[Prepared]] = []
-    start = dearest = 0
-    for index, item in enumerate(items):
-        if index > start and (index - start + 1) * max(dearest, item.cost) > most:
-            parts.append(items[start:index])
-            start, dearest = index, 0
-        dearest = max(dearest, item.cost)
-    return [*parts, items[start:]]

@@ -312,15 +312,15 @@ def test_batch_of_the_job_is_the_budget(build: Callable[..., Path]) -> None:
 
 def test_parts_respect_the_batch(build: Callable[..., Path]) -> None:
     """However many inputs come at once, what goes through the network together stays within `batch:`, and the order is kept."""
-    from connector.encoders.text_model import cut
+    from connector.encoders.parts import cut
 
     encoder = TransformersEncoder(str(build()))
     prepare = encoder.preparer("document")
     items = [prepare(text) for text in [*TEXTS, *reversed(TEXTS)] * 3]
-    parts = cut(items, 40)
+    parts = cut(items, 40, "cpu")
     assert [item for part in parts for item in part] == items
     assert all(len(part) * max(item.cost for item in part) <= 40 for part in parts)
-    assert [len(part) for part in cut(items[:4], 1)] == [1, 1, 1, 1]
+    assert [len(part) for part in cut(items[:4], 1, "cpu")] == [1, 1, 1, 1]
     heads = [encoder.resolve(Head()), encoder.resolve(Head(pooling="none"))]
     specs = [DeviceSpec(device="cpu", precision="fp32", batch=40), DeviceSpec(device="cpu", precision="fp32")]
     with encoder.open(specs[0]) as small, encoder.open(specs[1]) as large:

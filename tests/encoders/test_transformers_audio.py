@@ -163,8 +163,8 @@ def test_recordings_that_padding_would_change_are_not_padded(models: Models) -> 
 def test_lots() -> None:
     """Parts keep to their size, or hold one; where lengths must be alike, they are."""
     items = [Prepared(None, cost, 0) for cost in (4, 5, 5, 9, 30)]
-    assert lots(items, 20, alike=False) == [items[:3], items[3:4], items[4:]]
-    assert lots(items, 20, alike=True) == [items[:1], items[1:3], items[3:4], items[4:]]
+    assert lots(items, 20, "cpu", alike=False) == [items[:3], items[3:4], items[4:]]
+    assert lots(items, 20, "cpu", alike=True) == [items[:1], items[1:3], items[3:4], items[4:]]
 
 
 @pytest.mark.parametrize("kind", ["wav2vec2-base", "wav2vec2-large"])
