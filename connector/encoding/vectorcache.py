@@ -3,8 +3,9 @@
 A crash between encoding and committing, an outage of Milvus, a renamed file, a chunk that moved, a new scalar field, a rebuilt collection
 or a second one with the same encoder: all find their vectors here. The key is the input's content and what the encoder is (its identity,
 without the stored type); encoders whose name does not pin their weights are told apart by their golden probe. It is one SQLite file
-of plain numbers, found by key and written with one transaction a window, bounded in bytes: the oldest go first, but none
-before the window that it was made for is committed. A lost or broken cache costs time, never a wrong answer.
+of plain numbers, found by key and written with one transaction a window, or every few seconds where a window takes longer, so that a kill
+costs no more. It is bounded in bytes: the oldest go first, but none before the window that it was made for is committed. A lost or
+broken cache costs time, never a wrong answer.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import hashlib
 import json
 import sqlite3
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -49,6 +51,9 @@ _OVERHEAD = 96
 _SOME = 500
 _SLACK = 0.9
 
+EVERY = 5.0
+"""Seconds of a window's work after which its vectors are written, though it is not complete: what a kill may cost."""
+
 
 class VectorCache:
     """The cache of a machine or of a folder of jobs; several processes may share a file. Used from several threads.
@@ -64,6 +69,7 @@ class VectorCache:
         self._connection: sqlite3.Connection | None = None
         self._reader: sqlite3.Connection | None = None
         self._pending: _Packed = {}
+        self._since = 0.0
         self._sealed: deque[_Packed] = deque()
         self._windows: deque[int] = deque()
         self._safe = 0
@@ -139,11 +145,24 @@ class VectorCache:
         return found
 
     def add(self, space: int, vectors: Mapping[bytes, Vector]) -> None:
-        """Keeps vectors; they are safe on disk after `window_made`."""
-        packed = {(space, key): _packed(vector) for key, vector in vectors.items()}
+        """Keeps vectors; they are safe on disk after `window_made`, and those of a window that takes long sooner."""
+        packed, now = {(space, key): _packed(vector) for key, vector in vectors.items()}, time.monotonic()
         with self._mutex:
-            if self._connection is not None and not self.problem:
-                self._pending |= packed
+            if self._connection is None or self.problem:
+                return
+            self._since = self._since if self._pending else now
+            self._pending |= packed
+            late = now - self._since >= EVERY and not self._sealed  # windows stay in order: up to where what is written may go
+        if late:
+            self._save()
+
+    def _save(self) -> None:
+        """Writes what was added before its window is complete; in the thread that adds and seals."""
+        with self._using() as connection:
+            if connection is not None:
+                self._insert(connection, self._pending)
+                with self._mutex:
+                    self._pending = {}
 
     def window_made(self) -> None:
         """Writes what was added for a window; from now on it waits to be committed."""

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -15,6 +19,7 @@ import pytest
 
 import connector
 from connector import faults
+from connector.encoding import vectorcache
 from connector.encoding.probing import Goldens
 from connector.encoding.vectorcache import VectorCache, input_key
 from connector.job import Job
@@ -22,6 +27,7 @@ from connector.record import Row
 from connector.schema import Collection, Field, Vector, VectorField
 from connector.sources.jsonl import JsonlSource
 from connector.testing.encoders import COUNTS, fake_vector
+from tests.children import ROOT
 
 IDENTITY = {"model": {"kind": "x", "weights": "ab"}, "head": {"pooling": "mean", "dtype": "float32"}}
 ROWS: list[Row] = [{"id": f"k{number}", "title": f"thing {number}"} for number in range(20)]
@@ -33,6 +39,14 @@ class Things(Collection):
     id: str = Field(primary_key=True, max_length=16)
     title: str = Field(max_length=40)
     vector: Vector = VectorField(dim=8, encoder="fake:fake", source="title", revision="1")
+
+
+class Slow(Collection):
+    """Titles by an encoder that takes six of them at a time."""
+
+    id: str = Field(primary_key=True, max_length=16)
+    title: str = Field(max_length=40)
+    vector: Vector = VectorField(dim=8, encoder="fake:fake", source="title", revision="1", budget=12)
 
 
 class Others(Collection):
@@ -214,6 +228,67 @@ def test_what_is_sealed_is_written_at_the_end() -> None:
         cache.add(1, {key("b"): fake_vector("b")})
     with VectorCache(Path("v.db"), 1 << 20) as cache:
         assert set(cache.find(1, [key("a"), key("b")])) == {key("a"), key("b")}
+
+
+def test_a_kill_within_a_long_window_costs_seconds_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors of a window that takes longer than `EVERY` are on disk before it is complete, where another process finds them."""
+    now = 100.0
+    monkeypatch.setattr("connector.encoding.vectorcache.time.monotonic", lambda: now)
+    with VectorCache(Path("v.db"), 1 << 20) as cache, VectorCache(Path("v.db"), 1 << 20) as other:
+        for number, text in enumerate("abcd"):
+            now = 100.0 + number * vectorcache.EVERY / 2
+            cache.add(1, {key(text): fake_vector(text)})
+            assert set(cache.find(1, [key(one) for one in "abcd"])) == {key(one) for one in "abcd"[: number + 1]}
+        assert set(other.find(1, [key(one) for one in "abcd"])) == {key("a"), key("b"), key("c")}
+
+
+def test_what_is_written_early_does_not_go_with_the_window_before() -> None:
+    """It waits for that one to be written; then the commit of that one lets go of nothing that came after it."""
+    some = {part: {key(f"{part}-{number}"): np.zeros(128, dtype=np.float32) for number in range(100)} for part in range(2)}
+    with VectorCache(Path("v.db"), 10_000) as cache, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vectorcache, "EVERY", 0.0)
+        cache.add(1, some[0])
+        cache.seal()
+        cache.add(1, {one: some[1][one] for one in list(some[1])[:50]})
+        assert len(cache._pending) == 50, "the window before is not written yet"
+        cache.keep()
+        cache.add(1, {one: some[1][one] for one in list(some[1])[50:]})
+        assert not cache._pending
+        cache.window_committed()
+        assert [len(cache.find(1, list(one))) for one in some.values()] == [0, 100]
+        cache.window_made()
+        cache.window_committed()
+        assert len(cache.find(1, list(some[1]))) < 100
+
+
+KILLED = """
+import os, signal
+import connector
+from connector.encoding import vectorcache
+from connector.testing.encoders import FakeModel
+from tests.encoding.test_vectorcache import ROWS, Slow
+
+vectorcache.EVERY = 0.0
+forward, passes = FakeModel.forward, []
+
+def forward_or_die(self, items, heads):
+    passes.append(len(items))
+    if len(passes) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return forward(self, items, heads)
+
+FakeModel.forward = forward_or_die
+connector.run(ROWS, into=Slow, milvus="things.db")
+"""
+
+
+def test_what_a_killed_process_had_encoded_is_not_encoded_again() -> None:
+    """It dies in the third micro-batch of its only window, before anything of it is committed; the next run pays for the rest."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    killed = subprocess.run([sys.executable, "-c", KILLED], env=environment, check=False, timeout=120, capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    report = run(into=Slow)
+    assert (report.encoded, report.reused, report.counts.written) == (8, 12, 20)
 
 
 def test_finding_does_not_wait_for_writing() -> None:
