@@ -25,6 +25,9 @@ Measured: TypeAlias = dict[str, float]
 Side: TypeAlias = Callable[[Path, Path, argparse.Namespace], Measured]
 """Measures: what was made ready for all sides, an empty folder of its own, and the options."""
 
+Ratio: TypeAlias = Callable[[Mapping[str, Measured]], float]
+"""Of the sides of one round, by name."""
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -47,7 +50,7 @@ class Benchmark:
     options: Mapping[str, int | str]
     prepare: Callable[[Path, argparse.Namespace], contextlib.AbstractContextManager[Any] | None]
     sides: Mapping[str, Side]
-    ratios: Mapping[str, Callable[[Mapping[str, Measured]], float]]
+    ratios: Mapping[str, Ratio]
     choices: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
