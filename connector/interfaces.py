@@ -1,8 +1,8 @@
 """The contracts between the core and everything that plugs into it, on one page.
 
 A plugin implements a Protocol; it inherits nothing and imports only `record`, `errors`, `schema` and this file. It is named by an
-entry point (`connector.sources`, `.parsers`, `.splitters`, `.encoders`); the keyword arguments of its `__init__` are
-its YAML keys. `connector.testing` has the checks that prove a plugin keeps these promises.
+entry point (`connector.sources`, `.parsers`, `.splitters`, `.encoders`); the keyword arguments of a source's or encoder's
+`__init__` are its YAML keys. `connector.testing` has the checks that prove a plugin keeps these promises.
 """
 
 from __future__ import annotations
@@ -164,9 +164,9 @@ class DeviceSpec:
     """The machine's side of encoding: changes speed, never meaning.
 
     Attributes:
-        device: "auto" (the first CUDA device, else the CPU), "cpu", "cuda", "cuda:1".
+        device: "auto" (every CUDA device, else the CPU), "cpu", "cuda", "cuda:1".
         precision: "auto" (bfloat16 where the hardware does it natively, else float32), "fp32", "bf16", "fp16".
-        batch: "auto", or the cost of one micro-batch (padded tokens, pixels or samples).
+        batch: "auto", or how many padded tokens, pixels or samples go through the network at once.
         replicas: How many copies of the model share the work: "auto" (one a CUDA device where `device` names none of several), or a number.
         compile: Have torch compile the network; where that fails, it runs as it is, with a note.
         allow_pickle_weights: Load weights that are not safetensors. Unpickling can run code: only for files you trust.

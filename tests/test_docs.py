@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import typer
 import yaml
 
+import connector
 from connector import registry
 from connector.cli import app
 from connector.interfaces import DeviceSpec
@@ -57,13 +59,18 @@ def test_python_blocks_run(block: str, page: str, capsys: pytest.CaptureFixture[
         assert capsys.readouterr().out == "2 a2\n"
 
 
-def test_yaml_block_is_a_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The job in the README is valid."""
+def test_yaml_block_is_a_job_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The job in the README, with the schema that it names, writes a file of each kind that it lists."""
     [block] = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    (tmp_path / "job.yaml").write_text(block)
-    monkeypatch.setenv("MILVUS_URI", "http://localhost:19530")
-    monkeypatch.setenv("MILVUS_TOKEN", "secret")
-    assert Job.from_yaml(tmp_path / "job.yaml").sync == "mirror"
+    Path("job.yaml").write_text(block)
+    shutil.copytree(ROOT / "connector" / "templates" / "text" / "schemas", "schemas")
+    Path("handbook").mkdir()
+    for name, text in {"a.md": "# Leave\n\nThirty days.", "b.txt": "Ask at the desk.", "c.html": "<p>Fire: go outside.</p>"}.items():
+        Path("handbook", name).write_text(text)
+    monkeypatch.delenv("MILVUS_URI", raising=False)
+    report = connector.run("job.yaml")
+    assert (report.exit_code, report.counts.written, report.counts.rejected) == (0, 3, 0)
+    assert Job.from_yaml(Path("job.yaml")).sync == "mirror"
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "docker" / "jobs").glob("*.yaml")), ids=lambda path: path.name)

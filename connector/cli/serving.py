@@ -174,4 +174,6 @@ def _runs(document: dict[str, Any]) -> str:
     for one in document["runs"]:
         report = RunReport(**one["report"]) if one["report"] else None
         lines.append(f"{one['id']}  exit {one['exit_code']}  " + (str(report).splitlines()[0] if report else "did not end by itself"))
+        if report and report.message:
+            lines.append(f"    {report.message}")
     return "\n".join(lines)

@@ -1,7 +1,8 @@
 """Takes the words of an HTML page: one row with its text, a line for each block, and its title.
 
 Parsed as a browser does (Lexbor), from the bytes at hand: nothing is ever fetched or run. Scripts, styles and templates are no
-text; menus and footers are kept, because telling them from content is guesswork: name their elements in `drop` if they are in the way.
+text; menus and footers are kept, because telling them from content is guesswork: a parser of your own that inherits this one can name
+their elements in `drop`.
 """
 
 from __future__ import annotations

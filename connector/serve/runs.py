@@ -53,12 +53,12 @@ class Outcome:
 
 
 class Runner(Protocol):
-    """What runs a job: `assembly.run_job`."""
+    """What runs a job: `commands.running.run_job`."""
 
     def __call__(
         self, job: Job, options: Options, stop: Stop, /, *, on_begin: Callable[[Monitor], None], make: Callable[[VectorFieldSpec], Encoder]
     ) -> RunReport:
-        """As `assembly.run_job`."""
+        """As `commands.running.run_job`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,7 +53,7 @@ class Service:
 
     Args:
         paths: Job files, and folders of them.
-        run: Runs a job: `assembly.run_job`.
+        run: Runs a job: `commands.running.run_job`.
         settings: How.
 
     Attributes:

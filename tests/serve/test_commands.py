@@ -148,6 +148,11 @@ def test_status_of_a_job(workplace: Workplace) -> None:
     workplace.job("notes", "every: 2h", more="transform: steps:nothing")
     assert call("run", "jobs/notes.yaml")[0] == 2
     assert status("jobs/notes.yaml")[1]["last_success"] == after["last_success"]
+    workplace.job("notes", "every: 2h")
+    assert call("run", "jobs/notes.yaml")[0] == 3
+    first, latest, why, *_ = call("status", "jobs/notes.yaml")[1].splitlines()
+    assert (first.startswith("notes: "), "  exit 3  notes" in latest) == (True, True)
+    assert "rejected" in why, "why it failed stands below"
 
 
 def test_status_of_a_folder(workplace: Workplace) -> None:
