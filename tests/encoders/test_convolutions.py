@@ -11,6 +11,8 @@ from torch import nn
 
 from connector.encoders.convolutions import Convolution, convolved
 
+NATIVE = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
 
 def outputs(network: Any, pixels: Any) -> Sequence[Any]:
     """What a network gives."""
@@ -51,12 +53,12 @@ def close(one: Any, other: Any, within: float) -> bool:
 @pytest.mark.parametrize(("dtype", "within"), [(torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize("name", ["resnet10t", "tf_efficientnet_lite0", "tf_mobilenetv3_small_minimal_100", "regnetx_002"])
 def test_networks_give_the_same(name: str, dtype: Any, within: float) -> None:
-    """Of several kinds, with activations fused; one is not touched in place."""
+    """Of several kinds, with activations fused; one is not touched in place, and none where oneDNN cannot."""
     network = timms(name, dtype)
     made = convolved(network, (64, 64), outputs)
-    assert made is not network
+    assert (made is not network) == (dtype is torch.float32 or NATIVE), "oneDNN refuses bfloat16 where the processor has none"
     assert not convolutions(network)
-    assert any(layer.activation[0] != "none" for layer in convolutions(made))
+    assert made is network or any(layer.activation[0] != "none" for layer in convolutions(made))
     with torch.inference_mode():
         assert close(network(pixels(64, dtype)), made(pixels(64, dtype)), within)
 
