@@ -67,9 +67,10 @@ def test_yaml_block_is_a_job_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("handbook").mkdir()
     for name, text in {"a.md": "# Leave\n\nThirty days.", "b.txt": "Ask at the desk.", "c.html": "<p>Fire: go outside.</p>"}.items():
         Path("handbook", name).write_text(text)
-    monkeypatch.delenv("MILVUS_URI", raising=False)
     report = connector.run("job.yaml")
     assert (report.exit_code, report.counts.written, report.counts.rejected) == (0, 3, 0)
+    monkeypatch.setenv("MILVUS_URI", "http://localhost:19530")
+    monkeypatch.setenv("MILVUS_TOKEN", "secret")
     assert Job.from_yaml(Path("job.yaml")).sync == "mirror"
 
 

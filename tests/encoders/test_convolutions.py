@@ -10,8 +10,7 @@ import torch
 from torch import nn
 
 from connector.encoders.convolutions import Convolution, convolved
-
-NATIVE = bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+from tests.encoders.test_packing import NATIVE
 
 
 def outputs(network: Any, pixels: Any) -> Sequence[Any]:
