@@ -2,7 +2,8 @@
 
 A plugin implements a Protocol; it inherits nothing and imports only `record`, `errors`, `schema` and this file. It is named by an
 entry point (`connector.sources`, `.parsers`, `.splitters`, `.encoders`); the keyword arguments of a source's or encoder's
-`__init__` are its YAML keys. `connector.testing` has the checks that prove a plugin keeps these promises.
+`__init__` are its YAML keys; a splitter is given `size`, `overlap`, `max_bytes` and `tokenizer`, a parser nothing. `connector.testing` has
+the checks that prove a plugin keeps these promises.
 """
 
 from __future__ import annotations
